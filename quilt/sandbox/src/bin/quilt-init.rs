@@ -1,0 +1,3 @@
+//! The only code between clone and exec.
+
+fn main() {}

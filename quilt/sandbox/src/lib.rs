@@ -1,0 +1,114 @@
+//! Builds and destroys one cage.
+//!
+//! Synchronous, no async runtime: the daemon wraps the descriptors it gets back. A cage serves one program and is never
+//! reused. `Engine::open` also removes whatever a previous life of the daemon left behind.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where cages are built and what they may use at most. Paths are absolute.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Read-only root of every cage: Bun, its libraries, the harness; empty directories `proc tmp dev app in out`.
+    pub rootfs: PathBuf,
+    /// The `quilt-init` program.
+    pub init: PathBuf,
+    /// Name of our directory below the cgroup roots, unique on this machine (several engines may run beside each other).
+    pub cgroup_name: String,
+    /// First host uid given to cages; `uid_count` of them from here, none a login uid.
+    pub uid_base: u32,
+    /// How many host uids there are, so how many cages at once.
+    pub uid_count: u32,
+    /// Launchers kept ready: parked in their cgroup leaf and pivoted, no program started.
+    pub pool: usize,
+}
+
+/// Which system calls the program gets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Profile {
+    /// May start child processes.
+    Tool,
+    /// One process with threads; `execve` only once, by us.
+    ToolNoexec,
+}
+
+/// Upper bounds of one cage; every value is already inside the configured maxima.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Resident memory and page cache, bytes.
+    pub memory_bytes: u64,
+    /// Processes and threads of the program.
+    pub pids: u32,
+    /// Thousandths of one core.
+    pub cpu_millis: u32,
+    /// Size of `/tmp` and of `/out`, bytes each.
+    pub disk_bytes: u64,
+}
+
+/// One program and its cage.
+#[derive(Debug)]
+pub struct Spec {
+    /// `argv[0]` is an absolute path in the cage.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// System-call profile.
+    pub profile: Profile,
+    /// Directory to see at `/app`, opened by the caller (O_PATH | O_DIRECTORY | O_NOFOLLOW).
+    pub app: Option<OwnedFd>,
+    /// Regular files to see at `/in/<name>`, opened by the caller (O_PATH | O_NOFOLLOW). Names have no slash.
+    pub files: Vec<(String, OwnedFd)>,
+    /// Give the program a writable `/out` and keep it readable after the end.
+    pub out: bool,
+    /// Hand the program one end of a stream socket as descriptor 3.
+    pub door: bool,
+    /// Give the program a stdin pipe; otherwise it reads `/dev/null`.
+    pub stdin: bool,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// The host's ends of a running program's descriptors, non-blocking.
+#[derive(Debug)]
+pub struct Io {
+    /// Write end, if asked for.
+    pub stdin: Option<OwnedFd>,
+    /// Read end.
+    pub stdout: OwnedFd,
+    /// Read end.
+    pub stderr: OwnedFd,
+    /// Our end of the guest door, if asked for.
+    pub door: Option<OwnedFd>,
+    /// Becomes readable when the program has ended (then call `Sandbox::exit`).
+    pub exit: OwnedFd,
+}
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Exit {
+    /// It returned this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// The system-call filter killed it (SIGSYS).
+    Seccomp,
+    /// The memory limit killed it.
+    OomKilled,
+    /// We killed it.
+    Killed,
+}
+
+/// What the cage used.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// CPU time of everything in the cage.
+    pub cpu: Duration,
+    /// Highest memory charge.
+    pub memory_peak_bytes: u64,
+    /// A process or thread was refused at least once.
+    pub pids_limit_hit: bool,
+    /// `/tmp` or `/out` is full (bytes or inodes) at the end.
+    pub disk_full: bool,
+}

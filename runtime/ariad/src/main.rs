@@ -1,0 +1,3 @@
+//! The edge: speaks protocols, reads config, wires the rest, stops cleanly.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Remembers: registry, runs, enrolled credentials, blobs.

@@ -1,0 +1,1 @@
+//! Asks Quilt to run something and relays what happens.
