@@ -1,0 +1,198 @@
+//! Ports: traits at the seams where two real implementations meet. Futures are boxed std futures, so this crate needs no
+//! async runtime.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use aria_types::ErrorKind;
+
+/// A boxed future, as all ports return them.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Runs one program somewhere (in a sandbox, later in a component or on a peer). Dropping the returned future cancels the run.
+pub trait Execute: Send + Sync {
+    /// Runs to the end. Every event reaches `sink` before the future resolves; a slow sink slows the program down.
+    fn execute<'a>(
+        &'a self,
+        request: ExecuteRequest,
+        stdin: Option<Box<dyn ByteSource>>,
+        sink: &'a mut dyn EventSink,
+    ) -> BoxFuture<'a, Result<Ended, ExecuteError>>;
+
+    /// What the engine says of itself; `Err` when it cannot be reached.
+    fn status(&self) -> BoxFuture<'_, Result<EngineStatus, ExecuteError>>;
+}
+
+/// Takes events one at a time; the future resolves when the consumer has room for the next one.
+pub trait EventSink: Send {
+    /// Delivers one event.
+    fn event<'a>(&'a mut self, event: ExecuteEvent) -> BoxFuture<'a, ()>;
+}
+
+/// Bytes for the program's stdin; `None` is end of file.
+pub trait ByteSource: Send {
+    /// The next piece, at most 64 KiB.
+    fn next<'a>(&'a mut self) -> BoxFuture<'a, Option<Vec<u8>>>;
+}
+
+/// Which system calls the program gets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Profile {
+    /// May start child processes.
+    Tool,
+    /// One process with threads.
+    ToolNoexec,
+}
+
+/// Bounds of one run; zero means the engine's default.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Limits {
+    /// Bytes.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Thousandths of one core.
+    pub cpu_millis: u32,
+    /// Size of `/tmp` and of `/out`, bytes each.
+    pub disk_bytes: u64,
+    /// Milliseconds from the program's start.
+    pub wall_ms: u64,
+    /// Live bytes of stdout and stderr together.
+    pub output_bytes: u64,
+}
+
+/// One program to run.
+#[derive(Clone, Debug)]
+pub struct ExecuteRequest {
+    /// 32 lower-case hex characters, unique.
+    pub execution_id: String,
+    /// Who it runs for.
+    pub owner: String,
+    /// Canonical token texts.
+    pub tokens: Vec<String>,
+    /// `argv[0]` is an absolute path in the sandbox.
+    pub argv: Vec<String>,
+    /// Added to the sandbox's own environment.
+    pub env: BTreeMap<String, String>,
+    /// System-call profile.
+    pub profile: Profile,
+    /// Host directory seen at `/app`.
+    pub code_dir: Option<PathBuf>,
+    /// Host files seen at `/in/<name>`.
+    pub files: Vec<(String, PathBuf)>,
+    /// Open the guest door and write these frames into it.
+    pub door_frames: Option<Vec<Vec<u8>>>,
+    /// Give it `/out` and report what is left there.
+    pub collect_out: bool,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// What happens while a program runs, in order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ExecuteEvent {
+    /// It waits for tokens.
+    Queued {
+        /// Reason for people.
+        why: String,
+    },
+    /// It holds its tokens.
+    Granted {
+        /// The lease.
+        lease_id: String,
+        /// Rises with every grant.
+        fence: u64,
+    },
+    /// The program's first instruction is about to run.
+    Started {
+        /// Engine's name of the cage.
+        sandbox_id: String,
+    },
+    /// Bytes it wrote.
+    Stdout(Vec<u8>),
+    /// Bytes it wrote.
+    Stderr(Vec<u8>),
+    /// One frame it wrote to the guest door, not interpreted.
+    Frame(Vec<u8>),
+    /// A file it left in `/out`; its bytes follow as `OutChunk`s.
+    OutFile {
+        /// Checked: no slash, 1 to 255 bytes, UTF-8.
+        name: String,
+        /// Bytes that follow.
+        size_bytes: u64,
+    },
+    /// Next bytes of the last `OutFile`.
+    OutChunk(Vec<u8>),
+}
+
+/// Why the program is no more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EndReason {
+    /// It returned this code.
+    Exited(i32),
+    /// This signal ended it.
+    Signalled(i32),
+    /// The system-call filter ended it.
+    Seccomp,
+    /// Its time was over.
+    Deadline,
+    /// Its memory limit ended it.
+    OomKilled,
+    /// It failed after being refused a process.
+    PidsLimit,
+    /// It failed with a full disk.
+    DiskLimit,
+    /// It wrote more than allowed.
+    OutputTooLarge,
+    /// The engine stops.
+    Shutdown,
+}
+
+/// The end of a run.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ended {
+    /// Why.
+    pub reason: EndReason,
+    /// More, for people; may be empty.
+    pub detail: String,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// What a run used.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// Milliseconds from start to end.
+    pub wall_ms: u64,
+    /// CPU milliseconds.
+    pub cpu_ms: u64,
+    /// Highest memory charge.
+    pub memory_peak_bytes: u64,
+    /// Bytes written to stdout.
+    pub stdout_bytes: u64,
+    /// Bytes written to stderr.
+    pub stderr_bytes: u64,
+}
+
+/// The engine could not run it. The program never ran, or its end is unknown because the engine went away.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}: {message}")]
+pub struct ExecuteError {
+    /// What kind of failure.
+    pub kind: ErrorKind,
+    /// Stable reason, for example `QUILT_DOWN`, `TOKEN_NOT_ALLOWED`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// The engine's view of itself.
+#[derive(Clone, Debug, Default)]
+pub struct EngineStatus {
+    /// `name: state` of each cage layer.
+    pub layers: Vec<String>,
+    /// Cages alive.
+    pub sandboxes: u32,
+}
