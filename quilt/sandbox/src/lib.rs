@@ -3,10 +3,17 @@
 //! Synchronous, no async runtime: the daemon wraps the descriptors it gets back. A cage serves one program and is never
 //! reused. `Engine::open` also removes whatever a previous life of the daemon left behind.
 
+mod engine;
+mod error;
+
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use engine::{Engine, Sandbox};
+pub use error::{CollectError, DestroyError, OpenError, SpawnError};
 
 /// Where cages are built and what they may use at most. Paths are absolute.
 #[derive(Clone, Debug)]
@@ -111,4 +118,44 @@ pub struct Usage {
     pub pids_limit_hit: bool,
     /// `/tmp` or `/out` is full (bytes or inodes) at the end.
     pub disk_full: bool,
+}
+
+/// One defence and what this machine has of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Layer {
+    /// Stable name, for `status` and for messages.
+    pub name: &'static str,
+    /// What was found.
+    pub state: LayerState,
+    /// `Engine::open` refuses a machine where this one is absent.
+    pub required: bool,
+}
+
+/// What a machine has of a layer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LayerState {
+    /// In force in every cage; the text says which form (`abi 7`, `v1`, …) and may be empty.
+    Active(String),
+    /// Not there; the text says why.
+    Absent(String),
+}
+
+/// Bounds of what is taken out of `/out`.
+#[derive(Clone, Copy, Debug)]
+pub struct OutLimits {
+    /// Files at most.
+    pub count_max: usize,
+    /// Bytes of all files together at most.
+    pub bytes_max: u64,
+}
+
+/// A regular file the program left directly in `/out`.
+#[derive(Debug)]
+pub struct OutFile {
+    /// 1 to 255 bytes of UTF-8 without control characters and without a slash.
+    pub name: String,
+    /// Its length; nobody can change it any more.
+    pub size_bytes: u64,
+    /// Opened for reading, at offset 0.
+    pub file: File,
 }
