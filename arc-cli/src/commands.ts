@@ -1,0 +1,32 @@
+//! The table of commands. Modules load when their command runs, so `arc --help` pays for none of them.
+
+import type { AnyCommand, Group } from "./command.ts";
+
+export interface Entry {
+  readonly name: string;
+  /** The same text as the command's own; a test compares them. */
+  readonly summary: string;
+  readonly load: () => Promise<AnyCommand | Group>;
+}
+
+export interface Section {
+  readonly title: string;
+  readonly commands: readonly Entry[];
+}
+
+export const sections: readonly Section[] = [
+  {
+    title: "help",
+    commands: [
+      { name: "explain", summary: "Explain an error code", load: async () => (await import("./commands/explain.ts")).explain },
+      { name: "version", summary: "Versions of arc and of the device", load: async () => (await import("./commands/version.ts")).version },
+      { name: "help", summary: "Help on arc or one of its commands", load: async () => (await import("./commands/help.ts")).help },
+    ],
+  },
+];
+
+export const entries: readonly Entry[] = sections.flatMap(({ commands }) => commands);
+
+export function isGroup(loaded: AnyCommand | Group): loaded is Group {
+  return "commands" in loaded;
+}
