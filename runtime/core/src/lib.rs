@@ -1,3 +1,22 @@
-//! What things are and what should happen next. No I/O, no async runtime, no clock.
+//! What things are and what should happen next. No I/O, no async runtime, no clock, no randomness of its own.
 
+pub mod bundle;
+pub mod canonical;
+pub mod digest;
+pub mod env;
+pub mod guest;
+pub mod id;
+pub mod invocation;
+pub mod json;
+pub mod name;
+pub mod outcome;
+pub mod plan;
 pub mod port;
+pub mod time;
+
+pub use bundle::{Annotations, Approval, FileEntry, Manifest, Program, Tool, ToolLimits};
+pub use digest::{Digest, DigestError};
+pub use id::InvocationId;
+pub use name::{Name, NameError, ToolName};
+pub use outcome::{Failed, FailedReason, FileRef, Outcome};
+pub use time::UnixMs;

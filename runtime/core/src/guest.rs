@@ -1,0 +1,237 @@
+//! What the guest said through its door, frame by frame. The guest is never trusted: each frame is parsed strictly and bounded,
+//! and only the first answer counts.
+
+use serde_json::{Map, Value};
+
+use crate::json::{self, JsonLimits, Surrogates};
+
+/// Largest frame in either direction, bytes.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Deepest result, levels.
+pub const RESULT_DEPTH_MAX: usize = 128;
+/// Longest one-line message kept, bytes.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// Longest stack kept, bytes.
+pub const STACK_BYTES_MAX: usize = 32 << 10;
+
+/// What one frame means to those who watch the run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GuestEvent {
+    /// A line the tool logged.
+    Log {
+        /// `debug`, `info`, `warn` or `error`.
+        level: &'static str,
+        /// The text as sent, at most a frame long; control characters are the reader's to escape.
+        message: String,
+        /// JSON object text or empty.
+        fields_json: String,
+    },
+    /// How far it is.
+    Progress {
+        /// 0 to 1; negative when unknown.
+        fraction: f64,
+        /// For people.
+        message: String,
+    },
+    /// An answer came; the outcome is decided when the run has ended.
+    Answered,
+    /// Not a frame we know. Counted, otherwise without effect.
+    Ignored,
+}
+
+/// The first answer of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The tool returned.
+    Result {
+        /// Exactly as sent.
+        output_json: String,
+        /// The same, parsed.
+        value: Value,
+    },
+    /// The tool threw.
+    Threw {
+        /// `Name: message`, one line.
+        message: String,
+        /// May be empty.
+        stack: String,
+    },
+    /// What the tool returned has no JSON form.
+    NoJson {
+        /// One line.
+        message: String,
+        /// May be empty.
+        stack: String,
+    },
+}
+
+/// Everything kept of a guest's frames: one answer, one defect, one count.
+#[derive(Clone, Debug, Default)]
+pub struct GuestRecord {
+    answer: Option<Answer>,
+    defect: Option<String>,
+    ignored: u64,
+}
+
+impl GuestRecord {
+    /// Takes the next frame, without its length prefix.
+    pub fn frame(&mut self, bytes: &[u8]) -> GuestEvent {
+        match parse(bytes) {
+            Ok(Parsed::Event(event)) => event,
+            Ok(Parsed::Answer(answer)) => self.answered(answer),
+            Err(Refused::Answer(detail)) => self.spoiled(detail),
+            Err(Refused::Other) => {
+                self.ignored = self.ignored.saturating_add(1);
+                GuestEvent::Ignored
+            }
+        }
+    }
+
+    /// The first answer, if one came.
+    pub fn answer(&self) -> Option<&Answer> {
+        self.answer.as_ref()
+    }
+
+    /// Why no answer of this run can count.
+    pub fn defect(&self) -> Option<&str> {
+        self.defect.as_deref()
+    }
+
+    /// Frames that were no frame we know.
+    pub fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    fn answered(&mut self, answer: Answer) -> GuestEvent {
+        if self.answer.is_some() {
+            return self.spoiled("a second result or failure".into());
+        }
+        self.answer = Some(answer);
+        GuestEvent::Answered
+    }
+
+    fn spoiled(&mut self, detail: String) -> GuestEvent {
+        self.defect.get_or_insert(detail);
+        GuestEvent::Answered
+    }
+}
+
+/// The frame that calls a tool, as the guest reads it.
+pub fn invoke_frame(invocation_id: &str, module: &str, input_json: &str) -> Vec<u8> {
+    let invoke: Map<String, Value> = [("invocationId", invocation_id), ("module", module), ("inputJson", input_json)]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.into()))
+        .collect();
+    let frame = Map::from_iter([("invoke".to_owned(), Value::Object(invoke))]);
+    Value::Object(frame).to_string().into_bytes()
+}
+
+/// The first line of `text`, without control characters, cut to [`MESSAGE_BYTES_MAX`] at a character border.
+pub fn one_line(text: &str) -> String {
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
+    let clean: String = line.chars().filter(|c| !c.is_control()).collect();
+    cut(clean.trim(), MESSAGE_BYTES_MAX).to_owned()
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or("")
+}
+
+enum Parsed {
+    Event(GuestEvent),
+    Answer(Answer),
+}
+
+/// A frame that does not hold; it matters only when it claims to answer.
+enum Refused {
+    Answer(String),
+    Other,
+}
+
+fn parse(bytes: &[u8]) -> Result<Parsed, Refused> {
+    // The envelope is shallow; what the tool returned is text inside it and has its own, deeper limit.
+    let limits = JsonLimits { bytes_max: FRAME_BYTES_MAX, depth_max: 8 };
+    let document =
+        json::parse_with(bytes, limits, Surrogates::Replace).map_err(|error| refuse(bytes, &error.to_string()))?;
+    let Value::Object(frame) = &document.value else { return Err(Refused::Other) };
+    if frame.contains_key("result") || frame.contains_key("failure") {
+        if frame.len() != 1 {
+            return Err(Refused::Answer("a frame that is a result and something else".into()));
+        }
+        if let Some(Value::Object(result)) = frame.get("result") {
+            if document.replaced_surrogates {
+                return Err(Refused::Answer("lone surrogate in the result frame".into()));
+            }
+            return result_frame(result).map(Parsed::Answer);
+        }
+        if let Some(Value::Object(failure)) = frame.get("failure") {
+            return failure_frame(failure).map(Parsed::Answer);
+        }
+        return Err(Refused::Answer("a result or failure that is no object".into()));
+    }
+    match (frame.len(), frame.get("log"), frame.get("progress")) {
+        (1, Some(Value::Object(log)), _) => log_frame(log).map(Parsed::Event),
+        (1, _, Some(Value::Object(progress))) => progress_frame(progress).map(Parsed::Event),
+        _ => Err(Refused::Other),
+    }
+}
+
+// A quoted `"result"` cannot hide inside a JSON string (its quotes would be escaped), so the bytes alone show the claim.
+fn refuse(bytes: &[u8], detail: &str) -> Refused {
+    let claims =
+        [&b"\"result\""[..], b"\"failure\""].iter().any(|key| bytes.windows(key.len()).any(|window| window == *key));
+    if claims { Refused::Answer(format!("the result frame is not valid: {detail}")) } else { Refused::Other }
+}
+
+fn result_frame(result: &Map<String, Value>) -> Result<Answer, Refused> {
+    let output_json = match result.get("outputJson") {
+        Some(Value::String(text)) => text.clone(),
+        Some(_) => return Err(Refused::Answer("outputJson is no string".into())),
+        None => return Err(Refused::Answer("the result has no outputJson".into())),
+    };
+    let limits = JsonLimits { bytes_max: FRAME_BYTES_MAX, depth_max: RESULT_DEPTH_MAX };
+    let value = json::parse(output_json.as_bytes(), limits)
+        .map_err(|error| Refused::Answer(format!("the result is not valid JSON: {error}")))?;
+    Ok(Answer::Result { output_json, value })
+}
+
+fn failure_frame(failure: &Map<String, Value>) -> Result<Answer, Refused> {
+    let text = |key: &str| failure.get(key).and_then(Value::as_str).unwrap_or("");
+    let name = one_line(text("name"));
+    let message = one_line(text("message"));
+    let message = match (name.is_empty(), message.is_empty()) {
+        (true, true) => "no message".to_owned(),
+        (false, true) => name,
+        (true, false) => message,
+        (false, false) => cut(&format!("{name}: {message}"), MESSAGE_BYTES_MAX).to_owned(),
+    };
+    let stack = cut(text("stack"), STACK_BYTES_MAX).to_owned();
+    match text("kind") {
+        "threw" => Ok(Answer::Threw { message, stack }),
+        "result" => Ok(Answer::NoJson { message, stack }),
+        _ => Err(Refused::Answer("a failure of unknown kind".into())),
+    }
+}
+
+fn log_frame(log: &Map<String, Value>) -> Result<GuestEvent, Refused> {
+    let text = |key: &str| log.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let level = match log.get("level").and_then(Value::as_str) {
+        Some("debug") => "debug",
+        Some("warn") => "warn",
+        Some("error") => "error",
+        _ => "info",
+    };
+    let fields_json = text("fieldsJson");
+    let limits = JsonLimits { bytes_max: FRAME_BYTES_MAX, depth_max: RESULT_DEPTH_MAX };
+    let is_object = matches!(json::parse(fields_json.as_bytes(), limits), Ok(Value::Object(_)));
+    let fields_json = if is_object { fields_json } else { String::new() };
+    Ok(GuestEvent::Log { level, message: text("message"), fields_json })
+}
+
+fn progress_frame(progress: &Map<String, Value>) -> Result<GuestEvent, Refused> {
+    let fraction = progress.get("fraction").and_then(Value::as_f64).unwrap_or(0.0);
+    let fraction = if fraction < 0.0 { -1.0 } else { fraction.min(1.0) };
+    let message = one_line(progress.get("message").and_then(Value::as_str).unwrap_or(""));
+    Ok(GuestEvent::Progress { fraction, message })
+}
