@@ -1,4 +1,4 @@
-//! Words both services must spell the same: resource tokens, limits, the kinds of error.
+//! Words both services must spell the same: resource tokens and the kinds of error.
 //!
 //! Nothing here does I/O, and nothing here knows bundles or cages.
 
