@@ -1,1 +1,20 @@
-//! Turns bytes into a verified bundle.
+//! The `.aria` format: bytes from anybody in, a verified bundle in a directory out.
+//!
+//! [`Reader`] takes the file as it arrives and writes only below a private staging directory. [`Reader::finish`] gives a
+//! [`Staged`] bundle when every rule of the format holds; dropping either removes the directory. Everything blocks: callers
+//! with an async runtime use its blocking pool. Memory does not grow with the file: at most the zstd window (8 MiB), three
+//! JSON documents of at most 1 MiB with their parsed form, and a hash per path.
+
+mod digest;
+mod error;
+mod limits;
+mod manifest;
+mod read;
+mod stage;
+
+pub use digest::{authority_digest, interface_digest};
+pub use error::{BundleError, Rule};
+pub use limits::Limits;
+pub use manifest::parse as parse_manifest;
+pub use read::{Expected, Reader};
+pub use stage::Staged;

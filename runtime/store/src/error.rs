@@ -1,0 +1,145 @@
+//! Why the store did not do it.
+
+use std::io;
+use std::path::PathBuf;
+
+use aria_core::Digest;
+use aria_types::ErrorKind;
+
+/// Why the store did not do it. What was asked has no effect then.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite.
+    #[error("{doing}")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// The cause.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A file or directory.
+    #[error("{doing} {path:?}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The database was written by a newer program.
+    #[error("database has schema {found}, this program knows up to {known}")]
+    SchemaTooNew {
+        /// In the file.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// A row that this program cannot have written.
+    #[error("damaged row: {what}")]
+    Corrupt {
+        /// Which value.
+        what: &'static str,
+    },
+    /// Another program has this data directory.
+    #[error("data directory {path:?} is in use by another process")]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another content has this name and version.
+    #[error("{name}@{version} is already installed with digest {installed}")]
+    VersionTaken {
+        /// The bundle.
+        name: String,
+        /// Its version.
+        version: String,
+        /// What is there.
+        installed: Digest,
+    },
+    /// No such bundle.
+    #[error("bundle {0} is not installed")]
+    BundleUnknown(String),
+    /// No such blob, or somebody else's.
+    #[error("blob {0} is not stored for this caller")]
+    BlobUnknown(Digest),
+    /// One blob above its limit.
+    #[error("blob of {bytes} bytes, limit is {limit_bytes}")]
+    BlobTooLarge {
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// Bytes are not those of their digest or length.
+    #[error("blob {expected}: {what}")]
+    DigestMismatch {
+        /// What was announced.
+        expected: Digest,
+        /// What differs.
+        what: String,
+    },
+    /// The quota is full of things in use.
+    #[error("{needed_bytes} bytes do not fit the quota of {quota_bytes} bytes for {of}")]
+    DiskQuota {
+        /// Blobs or bundles.
+        of: &'static str,
+        /// What was asked.
+        needed_bytes: u64,
+        /// The quota.
+        quota_bytes: u64,
+    },
+    /// No such run.
+    #[error("run {0} is unknown")]
+    RunUnknown(String),
+    /// A one-time right was used before.
+    #[error("{0} was used before")]
+    AlreadyUsed(String),
+    /// The caller's own step inside an install.
+    #[error("place the bundle directory")]
+    Place(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl StoreError {
+    /// The kind callers act on.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::VersionTaken { .. } => ErrorKind::Exists,
+            Self::BundleUnknown(_) | Self::BlobUnknown(_) | Self::RunUnknown(_) => ErrorKind::NotFound,
+            Self::BlobTooLarge { .. } | Self::DiskQuota { .. } => ErrorKind::Exhausted,
+            Self::DigestMismatch { .. } | Self::Corrupt { .. } => ErrorKind::Damaged,
+            Self::AlreadyUsed(_) => ErrorKind::Denied,
+            Self::SchemaTooNew { .. } | Self::Busy { .. } => ErrorKind::State,
+            Self::Io { source, .. } if is_full(source) => ErrorKind::Exhausted,
+            Self::Database { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
+                ErrorKind::Exhausted
+            }
+            Self::Database { .. } | Self::Io { .. } | Self::Place(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// The stable reason.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::VersionTaken { .. } => "VERSION_TAKEN",
+            Self::BundleUnknown(_) => "BUNDLE_UNKNOWN",
+            Self::BlobUnknown(_) => "BLOB_UNKNOWN",
+            Self::RunUnknown(_) => "RUN_UNKNOWN",
+            Self::BlobTooLarge { .. } => "BLOB_TOO_LARGE",
+            Self::DiskQuota { .. } => "DISK_QUOTA",
+            Self::DigestMismatch { .. } => "DIGEST_MISMATCH",
+            Self::Corrupt { .. } => "STORE_CORRUPT",
+            Self::AlreadyUsed(_) => "ALREADY_USED",
+            Self::SchemaTooNew { .. } => "SCHEMA_TOO_NEW",
+            Self::Busy { .. } => "STORE_BUSY",
+            Self::Database { .. } | Self::Io { .. } if self.kind() == ErrorKind::Exhausted => "DISK_QUOTA",
+            Self::Database { .. } | Self::Io { .. } | Self::Place(_) => "STORE_IO",
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
