@@ -16,6 +16,16 @@ export interface Section {
 
 export const sections: readonly Section[] = [
   {
+    title: "device",
+    commands: [
+      { name: "upload", summary: "Send a bundle to a device", load: async () => (await import("./commands/upload.ts")).upload },
+      { name: "ls", summary: "List the bundles and tools on a device", load: async () => (await import("./commands/ls.ts")).ls },
+      { name: "rm", summary: "Remove a bundle from a device", load: async () => (await import("./commands/rm.ts")).rm },
+      { name: "invoke", summary: "Call a tool", load: async () => (await import("./commands/invoke.ts")).invoke },
+      { name: "device", summary: "Devices this user knows: init, add, key, use, ls, rm", load: async () => (await import("./commands/device.ts")).device },
+    ],
+  },
+  {
     title: "help",
     commands: [
       { name: "explain", summary: "Explain an error code", load: async () => (await import("./commands/explain.ts")).explain },

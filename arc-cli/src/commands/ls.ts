@@ -1,0 +1,22 @@
+//! `arc ls`: what is installed.
+
+import { bundleJson } from "../client/bundle.ts";
+import { CALL_TIMEOUT_MS, contextOption, withDevice } from "../client/session.ts";
+import { command } from "../command.ts";
+import { ago, bytesText, table } from "../table.ts";
+
+export const ls = command({
+  name: "ls",
+  summary: "List the bundles and tools on a device",
+  args: { context: contextOption },
+  async run({ context: name }, context) {
+    const { ui, signal } = context;
+    const { bundles } = await withDevice(name, context, "list bundles", (device) => device.bundles.listBundles({}, { signal, timeoutMs: CALL_TIMEOUT_MS }));
+    ui.done(bundles.map(bundleJson), () => {
+      if (bundles.length === 0) return "no bundle is installed";
+      const now = Date.now();
+      const rows = bundles.map((bundle) => [bundle.name, bundle.version, bytesText(Number(bundle.sizeBytes)), ago(bundle.installedAt, now), bundle.tools.map((tool) => (tool.includes(".") ? tool : `${bundle.name}.${tool}`)).join(" ")]);
+      return table(["NAME", "VERSION", "SIZE", "INSTALLED", "TOOLS"], rows);
+    });
+  },
+});
