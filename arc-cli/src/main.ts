@@ -1,41 +1,78 @@
 //! The process around `runCli`: descriptors, signals, exit code. No decisions.
+//!
+//! Descriptors are read and written with plain calls on the thread pool: a slow reader slows arc, a reader that left is an
+//! error of that write, and starting costs nothing (`process.stdout` alone takes longer than `arc --help` may).
 
-import { createInterface } from "node:readline/promises";
+import { read, write } from "node:fs";
 import { ClosedPipe, runCli } from "./cli.ts";
 import type { Stdin } from "./command.ts";
 import { Exit } from "./errors.ts";
 import type { Sink } from "./ui.ts";
 
+const READ_BYTES = 64 * 1024;
+const RETRY_MS = 5;
+
 const interrupt = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) {
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(name, () => {
     if (interrupt.signal.aborted) process.exit(Exit.interrupted);
     interrupt.abort(new Error(name));
   });
 }
 
-function sink(stream: NodeJS.WriteStream): Sink {
-  // A failed write is reported to its caller; without a listener the same error would also end the process.
-  stream.on("error", () => undefined);
+// The launcher looks at the three descriptors (one shell builtin each) and says "t" or "-" for each in ARC_TTY.
+const terminals = await terminalsOf(process.env["ARC_TTY"]);
+
+async function terminalsOf(said: string | undefined): Promise<readonly boolean[]> {
+  if (said !== undefined && /^[t-]{3}$/.test(said)) return [...said].map((mark) => mark === "t");
+  const { isatty } = await import("node:tty");
+  return [0, 1, 2].map((descriptor) => isatty(descriptor));
+}
+
+function sink(descriptor: 1 | 2): Sink {
   return {
-    tty: stream.isTTY === true,
-    columns: stream.columns ?? 80,
-    write: (data) =>
-      new Promise((resolve, reject) => {
-        stream.write(data, (error) => {
-          if (error === undefined || error === null) resolve();
-          else reject((error as NodeJS.ErrnoException).code === "EPIPE" ? new ClosedPipe("the reader of the output is gone") : error);
-        });
-      }),
+    tty: terminals[descriptor] === true,
+    get columns() {
+      return (descriptor === 1 ? process.stdout : process.stderr).columns ?? 80;
+    },
+    write: (data) => writeAll(descriptor, typeof data === "string" ? Buffer.from(data) : data),
   };
 }
 
-const stdin: Stdin = {
-  tty: process.stdin.isTTY === true,
-  chunks: () => process.stdin as unknown as AsyncIterable<Uint8Array>,
-};
+async function writeAll(descriptor: number, data: Uint8Array): Promise<void> {
+  for (let at = 0; at < data.length; ) {
+    at += await new Promise<number>((resolve, reject) => {
+      write(descriptor, data, at, data.length - at, null, (error, written) => {
+        if (error === null) resolve(written);
+        // Somebody made the terminal or pipe non-blocking; it will take more soon.
+        else if (error.code === "EAGAIN") setTimeout(resolve, RETRY_MS, 0);
+        else reject(error.code === "EPIPE" ? new ClosedPipe("the reader of the output is gone") : error);
+      });
+    });
+  }
+}
+
+async function* readAll(): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const chunk = new Uint8Array(READ_BYTES);
+    const got = await new Promise<number>((resolve, reject) => {
+      read(0, chunk, 0, READ_BYTES, null, (error, bytes) => {
+        if (error === null) resolve(bytes);
+        else if (error.code === "EAGAIN") setTimeout(resolve, RETRY_MS, -1);
+        // A closed descriptor is an empty input.
+        else if (error.code === "EBADF") resolve(0);
+        else reject(error);
+      });
+    });
+    if (got === 0) return;
+    if (got > 0) yield chunk.subarray(0, got);
+  }
+}
+
+const stdin: Stdin = { tty: terminals[0] === true, chunks: readAll };
 
 async function ask(question: string): Promise<string> {
+  const { createInterface } = await import("node:readline/promises");
   const lines = createInterface({ input: process.stdin, output: process.stderr });
   try {
     return await lines.question(question, { signal: interrupt.signal });
@@ -44,15 +81,14 @@ async function ask(question: string): Promise<string> {
   }
 }
 
-const terminal = process.stdin.isTTY === true && process.stderr.isTTY === true;
 const code = await runCli(process.argv.slice(2), {
-  stdout: sink(process.stdout),
-  stderr: sink(process.stderr),
+  stdout: sink(1),
+  stderr: sink(2),
   stdin,
   env: process.env,
   cwd: process.cwd(),
   signal: interrupt.signal,
-  ask: terminal ? ask : undefined,
+  ask: terminals[0] === true && terminals[2] === true ? ask : undefined,
 });
 // Idle HTTP/2 sessions and an unread stdin must not keep a finished program alive.
 process.exit(code);

@@ -97,9 +97,10 @@ async function connected(manager: Http2SessionManager, signal: AbortSignal): Pro
   }
 }
 
+// `rejectUnauthorized` is said aloud because NODE_TLS_REJECT_UNAUTHORIZED=0 in somebody's shell would otherwise switch it off.
 function sessionOptions(target: Target, path: string | undefined): object {
   if (target.kind === "socket") return { createConnection: () => connectSocket({ path: path ?? target.path }) };
-  return { ca: target.ca, cert: target.certificate, key: target.key, servername: target.serverName, minVersion: "TLSv1.2" };
+  return { ca: target.ca, cert: target.certificate, key: target.key, servername: target.serverName, minVersion: "TLSv1.2", rejectUnauthorized: true };
 }
 
 /** A path too long for the kernel's address is reached through an open descriptor of the socket. */
@@ -136,7 +137,7 @@ async function explain(error: unknown, doing: string, target: Target, signal: Ab
 function probe(target: TlsTarget): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const { host, port, ca, certificate: cert, key, serverName: servername } = target;
-  const socket = connectTls({ host, port, ca, cert, key, servername, ALPNProtocols: ["h2"] });
+  const socket = connectTls({ host, port, ca, cert, key, servername, ALPNProtocols: ["h2"], rejectUnauthorized: true });
   let shaken = false;
   socket.setTimeout(PROBE_TIMEOUT_MS, () => resolve(undefined));
   socket.on("secureConnect", () => (shaken = true));
