@@ -7,14 +7,20 @@
 
 mod digest;
 mod error;
+mod fields;
 mod limits;
 mod manifest;
+mod oci;
+mod path;
 mod read;
 mod stage;
+mod tar;
+mod unpack;
+mod zstd_frame;
 
 pub use digest::{authority_digest, interface_digest};
 pub use error::{BundleError, Rule};
 pub use limits::Limits;
 pub use manifest::parse as parse_manifest;
-pub use read::{Expected, Reader};
+pub use read::{Expected, Reader, read_archive};
 pub use stage::Staged;

@@ -69,17 +69,17 @@ pub struct Tool {
     pub entry: String,
 }
 
-/// What a tool says of its effects; absent keys are false.
+/// What a tool says of its effects; absent is false, but the interface digest tells absent from false, as the manifest does.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Annotations {
     /// Changes nothing.
-    pub read_only: bool,
+    pub read_only: Option<bool>,
     /// May destroy.
-    pub destructive: bool,
+    pub destructive: Option<bool>,
     /// A second call changes nothing more.
-    pub idempotent: bool,
+    pub idempotent: Option<bool>,
     /// Talks to the world outside.
-    pub open_world: bool,
+    pub open_world: Option<bool>,
 }
 
 /// Bounds a tool asks for; `None` is the device's default.
@@ -166,22 +166,13 @@ impl Manifest {
     /// What a model sees of the bundle; the interface digest is the hash of its canonical JSON.
     pub fn interface(&self) -> Value {
         self.view(|tool| {
-            let Annotations { read_only, destructive, idempotent, open_world } = tool.annotations;
             object([
                 ("name", tool.name.as_str().into()),
                 ("title", tool.title.as_str().into()),
                 ("description", tool.description.as_str().into()),
                 ("input", tool.input.clone()),
                 ("output", tool.output.clone()),
-                (
-                    "annotations",
-                    object([
-                        ("readOnly", read_only.into()),
-                        ("destructive", destructive.into()),
-                        ("idempotent", idempotent.into()),
-                        ("openWorld", open_world.into()),
-                    ]),
-                ),
+                ("annotations", annotations(&tool.annotations)),
             ])
         })
     }
@@ -209,6 +200,14 @@ impl Manifest {
 
 fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     Value::Object(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>())
+}
+
+fn annotations(given: &Annotations) -> Value {
+    let Annotations { read_only, destructive, idempotent, open_world } = *given;
+    let all =
+        [("readOnly", read_only), ("destructive", destructive), ("idempotent", idempotent), ("openWorld", open_world)];
+    let present = all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::Bool(value?))));
+    Value::Object(present.collect::<Map<_, _>>())
 }
 
 fn sorted(texts: impl Iterator<Item = String>) -> Value {
