@@ -1,0 +1,314 @@
+//! A device for tests: a grpc-js server (not the library arc uses) that speaks aria.v1 over mutual TLS and over a socket.
+//!
+//! Bundles and blobs live in memory and programs are played by the test. The fake checks what a real device would check about
+//! the protocol: order of messages, digests, sizes.
+
+import { createHash } from "node:crypto";
+import { EventEmitter, once } from "node:events";
+import { type DescService, create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { Metadata, Server, ServerCredentials, status } from "@grpc/grpc-js";
+import { Blobs } from "../../src/gen/aria/v1/blobs_pb.ts";
+import { Bundles } from "../../src/gen/aria/v1/bundles_pb.ts";
+import type { RunEventSchema } from "../../src/gen/aria/v1/common_pb.ts";
+import { Exec, type RunStart } from "../../src/gen/aria/v1/exec_pb.ts";
+import { Node } from "../../src/gen/aria/v1/node_pb.ts";
+import { type InvokeRequest, Tools } from "../../src/gen/aria/v1/tools_pb.ts";
+import { Authority } from "./authority.ts";
+
+export type Event = MessageInitShape<typeof RunEventSchema>["event"];
+
+/** A run in progress on the fake: say events, read stdin, notice the cancel. */
+export interface FakeRun {
+  say(event: Event): Promise<void>;
+  readonly cancelled: Promise<void>;
+  readonly stdin: AsyncIterable<Uint8Array>;
+}
+
+/** A refusal with the details a real device adds. */
+export class Refusal extends Error {
+  constructor(
+    readonly code: status,
+    readonly reason: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export interface Installed {
+  readonly name: string;
+  readonly version: string;
+  readonly digest: string;
+  readonly tools: readonly string[];
+  readonly bytes: number;
+}
+
+// grpc-js calls are untyped at this seam: one adapter turns every service into plain functions of messages.
+type Call = EventEmitter & { request: never; write(message: unknown): boolean; end(): void; pause(): void; resume(): void; cancelled: boolean; getPeer(): string; destroy(error: unknown): void };
+type Handler = (call: Call) => Promise<unknown>;
+
+export class FakeDevice {
+  readonly authority = new Authority("fake");
+  readonly blobs = new Map<string, Uint8Array>();
+  readonly installed: Installed[] = [];
+  readonly calls: string[] = [];
+  readonly runs: RunStart[] = [];
+  readonly invocations: InvokeRequest[] = [];
+  nodeId = "fake-1";
+  time: () => Date = () => new Date();
+  quiltUp = true;
+  certificateDays = 10;
+  subjectsTaken = new Set<string>();
+  enrolClosed = false;
+  chunkBytesMax = 0;
+  /** How a tool behaves. */
+  tools: Record<string, (input: string, run: FakeRun, request: InvokeRequest) => Promise<void>> = {};
+  schemas: Record<string, string> = {};
+  program: (start: RunStart, run: FakeRun) => Promise<void> = async (_start, run) => run.say(finished(succeeded("")));
+  logs: { time: string; invocationId: string; tool: string; source: string; level: string; text: string }[] = [];
+  listen = "";
+  readonly #servers: Server[] = [];
+
+  /** Opens TCP with mutual TLS; answers `127.0.0.1:port`. */
+  async listenTls(names: readonly string[] = [this.nodeId, "localhost"]): Promise<string> {
+    const leaf = this.authority.server(names);
+    const pair = { private_key: Buffer.from(leaf.key), cert_chain: Buffer.from(leaf.certificate) };
+    const port = await this.#bind("127.0.0.1:0", ServerCredentials.createSsl(Buffer.from(this.authority.pem), [pair], true));
+    this.listen = `127.0.0.1:${port}`;
+    return this.listen;
+  }
+
+  /** The same without asking for a client certificate signed by the authority: the enrolment window. */
+  async listenForEnrolment(): Promise<string> {
+    const leaf = this.authority.server([this.nodeId, "localhost"]);
+    const pair = { private_key: Buffer.from(leaf.key), cert_chain: Buffer.from(leaf.certificate) };
+    const port = await this.#bind("127.0.0.1:0", ServerCredentials.createSsl(null, [pair], false));
+    return `127.0.0.1:${port}`;
+  }
+
+  async listenSocket(path: string): Promise<void> {
+    await this.#bind(`unix:${path}`, ServerCredentials.createInsecure());
+  }
+
+  stop(): void {
+    for (const server of this.#servers.splice(0)) server.forceShutdown();
+  }
+
+  async #bind(address: string, credentials: ServerCredentials): Promise<number> {
+    const server = new Server({ "grpc.max_receive_message_length": 2 * 1024 * 1024 });
+    this.#add(server, Node, { getNode: (call) => this.#getNode(call), enroll: (call) => this.#enroll(call), streamLogs: (call) => this.#streamLogs(call) });
+    this.#add(server, Bundles, {
+      uploadBundle: (call) => this.#upload(call),
+      listBundles: async () => ({ bundles: this.installed.map((bundle) => this.#bundle(bundle)) }),
+      getBundle: async (call) => ({ bundle: this.#bundle(this.#find(call.request)), manifestJson: "{}" }),
+      removeBundle: (call) => this.#remove(call),
+    });
+    this.#add(server, Blobs, { findMissing: (call) => this.#findMissing(call), putBlob: (call) => this.#putBlob(call), getBlob: (call) => this.#getBlob(call) });
+    this.#add(server, Tools, {
+      listTools: async () => ({ tools: Object.keys(this.tools).map((name) => ({ name })) }),
+      getTool: async (call) => ({ tool: { name: this.#tool((call.request as { name: string }).name), inputSchemaJson: this.schemas[(call.request as { name: string }).name] ?? "{}" } }),
+      invoke: (call) => this.#invoke(call),
+    });
+    this.#add(server, Exec, { run: (call) => this.#run(call) });
+    this.#servers.push(server);
+    return await new Promise((resolve, reject) => server.bindAsync(address, credentials, (error, port) => (error === null ? resolve(port) : reject(error))));
+  }
+
+  #add(server: Server, service: DescService, handlers: Record<string, Handler>): void {
+    const definition: Record<string, unknown> = {};
+    const implementation: Record<string, unknown> = {};
+    for (const method of service.methods) {
+      const handler = handlers[method.localName];
+      const responseStream = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
+      const requestStream = method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming";
+      definition[method.localName] = {
+        path: `/${service.typeName}/${method.name}`,
+        requestStream,
+        responseStream,
+        requestSerialize: () => Buffer.alloc(0),
+        requestDeserialize: (bytes: Buffer) => fromBinary(method.input, bytes),
+        responseSerialize: (message: never) => Buffer.from(toBinary(method.output, create(method.output, message))),
+        responseDeserialize: (bytes: Buffer) => bytes,
+      };
+      if (handler === undefined) continue;
+      implementation[method.localName] = (call: Call, callback?: (error: unknown, value?: unknown) => void) => {
+        this.calls.push(method.name);
+        handler(call).then(
+          (value) => (responseStream ? call.end() : callback?.(null, value)),
+          (error: unknown) => (responseStream ? call.emit("error", wire(error)) : callback?.(wire(error))),
+        );
+      };
+    }
+    server.addService(definition as never, implementation as never);
+  }
+
+  async #getNode(_call: Call): Promise<unknown> {
+    return { nodeId: this.nodeId, version: "0.1.0", protocolMin: 1, protocolMax: 1, time: this.time().toISOString(), arch: "x86_64", subject: "ann", role: "operator", sandboxLayers: ["cgroup: v1", "seccomp"], quiltUp: this.quiltUp, uptimeMs: 1000n, execEnabled: true };
+  }
+
+  async #enroll(call: Call): Promise<unknown> {
+    if (this.enrolClosed) throw new Refusal(status.PERMISSION_DENIED, "ENROLMENT_CLOSED", "the window is over");
+    const { csrDer, subject } = call.request as { csrDer: Uint8Array; subject: string };
+    if (this.subjectsTaken.has(subject)) throw new Refusal(status.ALREADY_EXISTS, "SUBJECT_TAKEN", "another key has this subject");
+    return { certificatePem: this.authority.sign(csrDer, subject, this.certificateDays), caPem: this.authority.pem, nodeId: this.nodeId, role: "operator", listen: this.listen };
+  }
+
+  async #streamLogs(call: Call): Promise<void> {
+    const { tool, invocationId, follow } = call.request as { tool: string; invocationId: string; follow: boolean };
+    for (const line of this.logs) if ((tool === "" || line.tool === tool) && (invocationId === "" || line.invocationId === invocationId)) call.write(line);
+    if (follow) await once(call, "cancelled");
+  }
+
+  async #upload(call: Call): Promise<unknown> {
+    const { ref, bytes } = await this.#receive(call, (start) => (start as { file?: { sha256: string; sizeBytes: bigint } }).file);
+    const text = new TextDecoder().decode(bytes.subarray(0, 64));
+    const named = /^bundle ([a-z-]+)@([0-9.]+)/.exec(text);
+    if (named === null) throw new Refusal(status.INVALID_ARGUMENT, "MANIFEST_INVALID", "no manifest");
+    const found = this.installed.find(({ name, version }) => name === named[1] && version === named[2]);
+    if (found !== undefined && found.digest !== `sha256:${ref}`) throw new Refusal(status.ALREADY_EXISTS, "VERSION_TAKEN", "other contents have this version");
+    const bundle = found ?? { name: named[1] ?? "", version: named[2] ?? "", digest: `sha256:${ref}`, tools: [`${named[1]}.run`], bytes: bytes.length };
+    if (found === undefined) this.installed.push(bundle);
+    return { bundle: this.#bundle(bundle), alreadyPresent: found !== undefined };
+  }
+
+  /** Start first, then chunks of at most 1 MiB that add up to what was announced. */
+  async #receive(call: Call, refOf: (start: unknown) => { sha256: string; sizeBytes: bigint } | undefined): Promise<{ ref: string; bytes: Uint8Array }> {
+    const chunks: Uint8Array[] = [];
+    let ref: { sha256: string; sizeBytes: bigint } | undefined;
+    for await (const message of messages(call)) {
+      const { part } = message as { part: { case: string; value: unknown } };
+      if (part.case === "start" && ref === undefined && chunks.length === 0) ref = refOf(part.value);
+      else if (part.case === "chunk" && ref !== undefined) {
+        const chunk = part.value as Uint8Array;
+        this.chunkBytesMax = Math.max(this.chunkBytesMax, chunk.length);
+        chunks.push(chunk);
+      } else throw new Refusal(status.INVALID_ARGUMENT, "PROTOCOL", "messages out of order");
+    }
+    const bytes = new Uint8Array(Buffer.concat(chunks));
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    if (ref === undefined || sha256 !== ref.sha256 || BigInt(bytes.length) !== ref.sizeBytes) throw new Refusal(status.DATA_LOSS, "DIGEST_MISMATCH", "other bytes");
+    return { ref: sha256, bytes };
+  }
+
+  #bundle(bundle: Installed): unknown {
+    const { name, version, digest, tools, bytes } = bundle;
+    return { name, version, digest, interfaceDigest: "sha256:1", authorityDigest: "sha256:2", sizeBytes: BigInt(bytes), installedAt: "2026-11-20T10:00:00Z", tools, description: "" };
+  }
+
+  #find(request: unknown): Installed {
+    const { name, version } = request as { name: string; version: string };
+    const found = this.installed.find((bundle) => bundle.name === name && (version === "" || bundle.version === version));
+    if (found === undefined) throw new Refusal(status.NOT_FOUND, "BUNDLE_UNKNOWN", `no bundle ${name}`);
+    return found;
+  }
+
+  async #remove(call: Call): Promise<unknown> {
+    const found = this.#find(call.request);
+    this.installed.splice(this.installed.indexOf(found), 1);
+    return { removed: [this.#bundle(found)] };
+  }
+
+  async #findMissing(call: Call): Promise<unknown> {
+    const { blobs } = call.request as { blobs: { sha256: string; sizeBytes: bigint }[] };
+    return { missing: blobs.filter(({ sha256 }) => !this.blobs.has(sha256)) };
+  }
+
+  async #putBlob(call: Call): Promise<unknown> {
+    const { ref, bytes } = await this.#receive(call, (start) => start as { sha256: string; sizeBytes: bigint });
+    this.blobs.set(ref, bytes);
+    return { blob: { sha256: ref, sizeBytes: BigInt(bytes.length) } };
+  }
+
+  async #getBlob(call: Call): Promise<void> {
+    const bytes = this.blobs.get((call.request as { sha256: string }).sha256);
+    if (bytes === undefined) throw new Refusal(status.NOT_FOUND, "BLOB_UNKNOWN", "no such blob");
+    for (let at = 0; at < bytes.length; at += 65_536) call.write({ chunk: bytes.subarray(at, at + 65_536) });
+  }
+
+  #tool(name: string): string {
+    if (!(name in this.tools)) throw new Refusal(status.NOT_FOUND, "TOOL_UNKNOWN", `no tool ${name}`);
+    return name;
+  }
+
+  async #invoke(call: Call): Promise<void> {
+    const request = call.request as unknown as InvokeRequest;
+    const tool = this.tools[this.#tool(request.tool)];
+    this.invocations.push(request);
+    await tool?.(request.inputJson, fakeRun(call, messages(new EventEmitter() as Call)), request);
+  }
+
+  async #run(call: Call): Promise<void> {
+    const incoming = messages(call)[Symbol.asyncIterator]();
+    const first = (await incoming.next()).value as { part: { case: string; value: RunStart } } | undefined;
+    if (first?.part.case !== "start") throw new Refusal(status.INVALID_ARGUMENT, "PROTOCOL", "start comes first");
+    this.runs.push(first.part.value);
+    async function* stdin(): AsyncGenerator<Uint8Array> {
+      for (;;) {
+        const { value, done } = await incoming.next();
+        if (done === true) return;
+        yield (value as { part: { value: Uint8Array } }).part.value;
+      }
+    }
+    await this.program(first.part.value, fakeRun(call, stdin()));
+  }
+}
+
+function fakeRun(call: Call, stdin: AsyncIterable<unknown>): FakeRun {
+  const cancelled = once(call, "cancelled").then(() => undefined);
+  return {
+    cancelled,
+    stdin: stdin as AsyncIterable<Uint8Array>,
+    say: async (event) => {
+      if (!call.write({ event: { event } })) await Promise.race([once(call, "drain"), cancelled]);
+    },
+  };
+}
+
+/** Messages of a call one by one; the next is read only when asked for, so flow control is real. */
+async function* messages(call: Call): AsyncGenerator<unknown> {
+  const queue: unknown[] = [];
+  let ended = false;
+  let wake = (): void => undefined;
+  call.on("data", (message) => {
+    queue.push(message);
+    call.pause();
+    wake();
+  });
+  for (const name of ["end", "cancelled"]) {
+    call.on(name, () => {
+      ended = true;
+      wake();
+    });
+  }
+  for (;;) {
+    if (queue.length > 0) {
+      yield queue.shift();
+      continue;
+    }
+    if (ended) return;
+    const next = new Promise<void>((resolve) => (wake = resolve));
+    call.resume?.();
+    await next;
+  }
+}
+
+export const succeeded = (outputJson: string, files: { name: string; blob: { sha256: string; sizeBytes: bigint } }[] = []) => ({ case: "succeeded" as const, value: { outputJson, files } });
+export const failed = (reason: number, message: string, more: { stack?: string; exitCode?: number; signal?: number } = {}) => ({ case: "failed" as const, value: { reason, message, ...more } });
+
+export function finished(kind: ReturnType<typeof succeeded> | ReturnType<typeof failed> | { case: "cancelled"; value: { by: string } } | { case: "refused"; value: { reason: string; message: string } }): Event {
+  return { case: "finished", value: { invocationId: "run-1", outcome: { kind }, usage: { wallMs: 12n, cpuMs: 3n, memoryPeakBytes: 9007199254740993n } } };
+}
+
+export const out = (text: string | Uint8Array, stream: 1 | 2 = 1): Event => ({ case: "output", value: { stream, data: typeof text === "string" ? new TextEncoder().encode(text) : text } });
+
+/** `google.rpc.Status` with one `ErrorInfo`, written by hand as a foreign server would. */
+function wire(error: unknown): unknown {
+  if (!(error instanceof Refusal)) return Object.assign(new Error(String(error)), { code: status.INTERNAL });
+  const info = new BinaryWriter().tag(1, WireType.LengthDelimited).string(error.reason).tag(2, WireType.LengthDelimited).string("aria").finish();
+  const any = new BinaryWriter().tag(1, WireType.LengthDelimited).string("type.googleapis.com/google.rpc.ErrorInfo").tag(2, WireType.LengthDelimited).bytes(info).finish();
+  const details = new BinaryWriter().tag(1, WireType.Varint).int32(error.code).tag(2, WireType.LengthDelimited).string(error.message).tag(3, WireType.LengthDelimited).bytes(any).finish();
+  const metadata = new Metadata();
+  metadata.set("grpc-status-details-bin", Buffer.from(details));
+  return { code: error.code, details: error.message, metadata };
+}
