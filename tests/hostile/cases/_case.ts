@@ -1,7 +1,7 @@
 // What a case says about itself: exactly one line, last, `{"case":…,"escaped":…,"detail":…}`.
 // `escaped` is null when the probes could not act at all, which the runner counts as a failure: a broken probe proves nothing.
 
-import { readFileSync, readdirSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readSync, readdirSync, writeSync } from "node:fs";
 import { E, show } from "./_ffi.ts";
 
 const DETAIL_CHARS_MAX = 1500;
@@ -96,11 +96,25 @@ export function writeAll(fd: number, bytes: Uint8Array): void {
   }
 }
 
+const TEXT_BYTES_MAX = 1 << 20;
+
+/** The first MiB of a file as Latin-1, or null. Bounded, since some files below /proc never end. */
 export function readText(path: string): string | null {
+  let fd: number;
   try {
-    return readFileSync(path, "latin1");
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch {
     return null;
+  }
+  try {
+    const buffer = Buffer.alloc(TEXT_BYTES_MAX);
+    let at = 0;
+    for (let got = 1; got > 0 && at < buffer.length; at += got) got = readSync(fd, buffer, at, buffer.length - at, null);
+    return buffer.toString("latin1", 0, at);
+  } catch {
+    return null;
+  } finally {
+    closeSync(fd);
   }
 }
 
