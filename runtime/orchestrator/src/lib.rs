@@ -1,1 +1,165 @@
 //! Takes one request to one outcome.
+//!
+//! [`Handle`] is the only way to run anything: look up, check, plan, execute, decide, remember. Each run is a task of its own that
+//! talks to its caller through one bounded channel; when the caller drops the receiving end, the run is cancelled.
+//!
+//! A run is finished when the program is gone, because its files and its usage are known only then. A tool that has answered gets
+//! [`GRACE`] to go away by itself; after that the device ends it and the answer stands, without files.
+
+mod collect;
+mod error;
+mod event;
+mod log;
+mod places;
+mod prepare;
+mod run;
+mod schema;
+mod sink;
+mod sourcemap;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aria_core::port::{EngineStatus, Execute, ExecuteError};
+use aria_core::{InvocationId, Manifest, UnixMs};
+use aria_store::Store;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use aria_core::plan::DeviceLimits;
+pub use error::InvokeError;
+pub use event::{ExecCall, FileInput, Finished, InvokeCall, OutputStream, RunEvent};
+pub use places::PlacesMax;
+
+use places::Places;
+use prepare::Manifests;
+use schema::Schemas;
+
+/// How long a program may live after its answer. The harness leaves at once, so only code that resists needs it.
+pub const GRACE: Duration = Duration::from_secs(2);
+/// How long a caller may leave an event unread before its run is cancelled.
+pub const UNREAD_MAX: Duration = Duration::from_secs(60);
+/// Events on their way to one caller. Few, so that a slow reader slows its program and not the device's memory.
+const EVENTS_MAX: usize = 8;
+
+/// What the orchestrator needs to know of its device.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// What one run may use.
+    pub limits: DeviceLimits,
+    /// How many run at a time.
+    pub places: PlacesMax,
+    /// The wall clock.
+    pub clock: fn() -> UnixMs,
+    /// The system's random source.
+    pub random: fn() -> [u8; 16],
+}
+
+/// Runs things. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    store: Store,
+    execute: Arc<dyn Execute>,
+    places: Arc<Places>,
+    schemas: Schemas,
+    manifests: Manifests,
+    /// Rises when a log was written, for those who follow one.
+    written: watch::Sender<u64>,
+    stop: CancellationToken,
+    runs: TaskTracker,
+}
+
+/// Events of one run, the last is `Finished` or an error. Dropping it cancels the run.
+pub type Events = mpsc::Receiver<Result<RunEvent, InvokeError>>;
+
+impl Handle {
+    /// For one store and one engine.
+    pub fn new(store: Store, execute: Arc<dyn Execute>, config: Config) -> Self {
+        Self(Arc::new(Inner {
+            config,
+            store,
+            execute,
+            places: Places::new(config.places),
+            schemas: Schemas::default(),
+            manifests: Manifests::default(),
+            written: watch::Sender::new(0),
+            stop: CancellationToken::new(),
+            runs: TaskTracker::new(),
+        }))
+    }
+
+    /// Calls one tool. Everything that can be refused is refused before a cage exists.
+    pub async fn invoke(&self, call: InvokeCall) -> Result<Events, InvokeError> {
+        let place = self.place(&call.owner)?;
+        let inner = Arc::clone(&self.0);
+        let id = InvocationId::from_random((self.0.config.random)());
+        let run = blocking(move || prepare::tool(&inner, id, call)).await?;
+        Ok(self.start(place, run, None))
+    }
+
+    /// Runs one program of an ephemeral bundle.
+    pub async fn exec(&self, mut call: ExecCall) -> Result<Events, InvokeError> {
+        let place = self.place(&call.owner)?;
+        let inner = Arc::clone(&self.0);
+        let id = InvocationId::from_random((self.0.config.random)());
+        let stdin = call.stdin.take();
+        let run = blocking(move || prepare::program(&inner, id, call)).await?;
+        Ok(self.start(place, run, stdin))
+    }
+
+    fn place(&self, owner: &str) -> Result<places::Place, InvokeError> {
+        if self.0.stop.is_cancelled() {
+            return Err(InvokeError::Stopping);
+        }
+        self.0.places.take(owner).ok_or(InvokeError::QueueFull)
+    }
+
+    fn start(
+        &self,
+        place: places::Place,
+        run: prepare::Prepared,
+        stdin: Option<Box<dyn aria_core::port::ByteSource>>,
+    ) -> Events {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        self.0.runs.spawn(run::run(Arc::clone(&self.0), place, run, stdin, events));
+        receiver
+    }
+
+    /// Whether every schema of a bundle can be compiled; asked before it is installed. Blocks.
+    pub fn check_schemas(&self, manifest: &Manifest) -> Result<(), InvokeError> {
+        for tool in &manifest.tools {
+            for schema in [&tool.input, &tool.output] {
+                self.0.schemas.get(schema).map_err(|source| InvokeError::Schema { tool: tool.name.to_string(), source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the engine says of itself.
+    pub async fn engine_status(&self) -> Result<EngineStatus, ExecuteError> {
+        self.0.execute.status().await
+    }
+
+    /// Changes whenever a run's log has grown.
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.0.written.subscribe()
+    }
+
+    /// Refuses new runs, cancels the others and waits until their ends are written.
+    pub async fn stop(&self) {
+        self.0.stop.cancel();
+        self.0.runs.close();
+        self.0.runs.wait().await;
+    }
+}
+
+/// Runs what blocks on the pool. A panic there is a bug, told as one.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, InvokeError> + Send + 'static,
+) -> Result<T, InvokeError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_panicked| InvokeError::Bug { doing: "blocking work" })?
+}

@@ -1,0 +1,189 @@
+//! From a call to a program ready to run: look up, lease, check, plan. Blocks; runs on the pool.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aria_bundle::{Expected, Limits as BundleLimits, Reader, Staged};
+use aria_core::json::{self, JsonLimits};
+use aria_core::plan::{self, INPUT_BYTES_MAX, InputFile, ProgramCall, ToolCall};
+use aria_core::port::ExecuteRequest;
+use aria_core::{Digest, InvocationId, Manifest, ToolName};
+use aria_store::{BlobLease, BundleLease, StoreError};
+
+use crate::Inner;
+use crate::error::InvokeError;
+use crate::event::{ExecCall, FileInput, InvokeCall};
+use crate::schema::Schema;
+
+/// Deepest input, levels; the same as for results.
+const INPUT_DEPTH_MAX: usize = 128;
+/// Manifests kept parsed. One is rarely above 100 KiB.
+const MANIFESTS_MAX: usize = 64;
+
+/// A run that can start.
+pub(crate) struct Prepared {
+    pub(crate) id: InvocationId,
+    pub(crate) owner: String,
+    /// `<bundle>.<tool>` or `exec:<bundle>`.
+    pub(crate) tool: String,
+    pub(crate) bundle: Digest,
+    pub(crate) kind: Kind,
+    pub(crate) request: ExecuteRequest,
+    pub(crate) held: Held,
+}
+
+/// How its end is judged.
+#[derive(Clone)]
+pub(crate) enum Kind {
+    /// By its answer and this schema.
+    Tool { output: Arc<Schema>, code_dir: PathBuf },
+    /// By its exit code.
+    Program,
+}
+
+/// What must stay on disk until the program is gone.
+pub(crate) struct Held {
+    _blobs: Vec<BlobLease>,
+    _installed: Option<BundleLease>,
+    _ephemeral: Option<Box<Staged>>,
+}
+
+/// Manifests by the digest of their bundle, parsed once. The oldest leaves when there is no room.
+#[derive(Default)]
+pub(crate) struct Manifests(Mutex<VecDeque<(Digest, Arc<Manifest>)>>);
+
+impl Manifests {
+    fn get(&self, digest: &Digest, json: &str) -> Result<Arc<Manifest>, InvokeError> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, manifest)) = known.iter().find(|(key, _)| key == digest) {
+            return Ok(Arc::clone(manifest));
+        }
+        let manifest = Arc::new(aria_bundle::parse_manifest(json.as_bytes()).map_err(InvokeError::Bundle)?);
+        if known.len() == MANIFESTS_MAX {
+            known.pop_front();
+        }
+        known.push_back((*digest, Arc::clone(&manifest)));
+        Ok(manifest)
+    }
+}
+
+/// Prepares the call of a tool.
+pub(crate) fn tool(inner: &Inner, id: InvocationId, call: InvokeCall) -> Result<Prepared, InvokeError> {
+    if call.input_json.len() > INPUT_BYTES_MAX {
+        let (bytes, bytes_max) = (call.input_json.len(), INPUT_BYTES_MAX);
+        return Err(InvokeError::InputJson(json::JsonError::TooLong { bytes, bytes_max }));
+    }
+    let name = ToolName::parse(&call.tool).map_err(|source| InvokeError::ToolName {
+        tool: call.tool.chars().filter(|symbol| !symbol.is_control()).take(130).collect(),
+        source,
+    })?;
+    let unknown = || InvokeError::ToolUnknown { tool: name.to_string() };
+    // A removal between the two steps makes the lease fail; the newest version that is left then serves.
+    let record = inner.store.bundle(&name.bundle, None).map_err(|error| match error {
+        StoreError::BundleUnknown(_) => unknown(),
+        error => InvokeError::Store(error),
+    })?;
+    let manifest = inner.manifests.get(&record.digest, &record.manifest_json)?;
+    let tool = manifest.tool(&name.tool).ok_or_else(unknown)?;
+    let schema = |schema| {
+        inner.schemas.get(schema).map_err(|source| InvokeError::Schema { tool: name.to_string(), source })
+    };
+    let (input, output) = (schema(&tool.input)?, schema(&tool.output)?);
+
+    let input_json = if call.input_json.is_empty() { "{}" } else { &call.input_json };
+    let limits = JsonLimits { bytes_max: INPUT_BYTES_MAX, depth_max: INPUT_DEPTH_MAX };
+    let value = json::parse(input_json.as_bytes(), limits).map_err(InvokeError::InputJson)?;
+    input.check(&value).map_err(|message| InvokeError::InputSchema { message })?;
+
+    let lease = inner.store.lease_bundle(&record.digest).map_err(InvokeError::Store)?;
+    let code_dir = lease.app_dir();
+    let (blobs, files) = lease_files(inner, &call.owner, &call.files)?;
+    let planned = ToolCall {
+        invocation: &id,
+        owner: &call.owner,
+        tool,
+        code_dir: code_dir.clone(),
+        input_json,
+        files,
+        timeout_ms: call.timeout_ms,
+    };
+    let request = plan::plan_tool(planned, &inner.config.limits).map_err(InvokeError::Plan)?;
+    Ok(Prepared {
+        id,
+        owner: call.owner,
+        tool: name.to_string(),
+        bundle: record.digest,
+        kind: Kind::Tool { output, code_dir },
+        request,
+        held: Held { _blobs: blobs, _installed: Some(lease), _ephemeral: None },
+    })
+}
+
+/// Prepares a program: its bundle goes through the same reader as an upload, into staging, and is gone after the run.
+pub(crate) fn program(inner: &Inner, id: InvocationId, call: ExecCall) -> Result<Prepared, InvokeError> {
+    let staged = stage(inner, &call.owner, &call.bundle)?;
+    let (blobs, files) = lease_files(inner, &call.owner, &call.files)?;
+    let planned = ProgramCall {
+        invocation: &id,
+        owner: &call.owner,
+        manifest: &staged.manifest,
+        code_dir: staged.app_dir(),
+        args: call.args,
+        env: call.env,
+        tokens: call.tokens,
+        limits: call.limits,
+        profile: call.profile,
+        files,
+    };
+    let request = plan::plan_program(planned, &inner.config.limits).map_err(InvokeError::Plan)?;
+    Ok(Prepared {
+        id,
+        owner: call.owner,
+        tool: format!("exec:{}", staged.manifest.name),
+        bundle: staged.digest,
+        kind: Kind::Program,
+        request,
+        held: Held { _blobs: blobs, _installed: None, _ephemeral: Some(Box::new(staged)) },
+    })
+}
+
+fn stage(inner: &Inner, owner: &str, sha256: &Digest) -> Result<Staged, InvokeError> {
+    let lease = inner.store.lease_blob(owner, sha256, (inner.config.clock)()).map_err(InvokeError::Store)?;
+    let blob = lease.blob();
+    let expected = Expected { size_bytes: blob.size_bytes, sha256: blob.sha256 };
+    let mut reader = Reader::new(&inner.store.staging_dir(), BundleLimits::default(), Some(expected))
+        .map_err(InvokeError::Bundle)?;
+    let mut file = lease.open().map_err(InvokeError::Store)?;
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        let count = file
+            .read(&mut piece)
+            .map_err(|source| InvokeError::ReadBlob { sha256: sha256.to_string(), source })?;
+        match piece.get(..count) {
+            None | Some([]) => return reader.finish().map_err(InvokeError::Bundle),
+            Some(bytes) => reader.feed(bytes).map_err(InvokeError::Bundle)?,
+        }
+    }
+}
+
+fn lease_files(
+    inner: &Inner,
+    owner: &str,
+    files: &[FileInput],
+) -> Result<(Vec<BlobLease>, Vec<InputFile>), InvokeError> {
+    // The plan refuses too many; leasing them first would be work for nothing.
+    if files.len() > plan::FILES_MAX {
+        return Err(InvokeError::Plan(plan::PlanError::FilesTooMany { count: files.len() }));
+    }
+    let now = (inner.config.clock)();
+    let mut leases = Vec::with_capacity(files.len());
+    let mut inputs = Vec::with_capacity(files.len());
+    for file in files {
+        let lease = inner.store.lease_blob(owner, &file.sha256, now).map_err(InvokeError::Store)?;
+        inputs.push(InputFile { name: file.name.clone(), path: lease.path().to_owned() });
+        leases.push(lease);
+    }
+    Ok((leases, inputs))
+}

@@ -1,0 +1,278 @@
+//! One run, from its place in the queue to its row in the store.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aria_core::guest::GuestRecord;
+use aria_core::invocation::State;
+use aria_core::outcome::{self, Failed, FailedReason, Outcome};
+use aria_core::port::{ByteSource, EndReason, Ended, ExecuteError, Usage};
+use aria_core::{FileRef, InvocationId, UnixMs};
+use aria_store::{LogEntry, LogSource, NewRun, RunEnd};
+use tokio::sync::mpsc;
+
+use crate::collect::Collector;
+use crate::error::InvokeError;
+use crate::event::{Finished, RunEvent};
+use crate::places::Place;
+use crate::prepare::{Kind, Prepared};
+use crate::sink::{Shared, Sink, Trouble, Watched};
+use crate::sourcemap::map_stack;
+use crate::{GRACE, Inner, UNREAD_MAX, blocking};
+
+/// How often the log of a living run is written and its state looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// The engine ends a program at its limit; this much later something is wrong with the engine.
+const OVERDUE: Duration = Duration::from_secs(30);
+
+/// How the engine's future came to its end.
+enum End {
+    /// The program is gone.
+    Ended(Ended),
+    /// The engine failed.
+    Failed(ExecuteError),
+    /// It answered and did not go.
+    Lingered,
+    /// Somebody ended it.
+    Cancelled(&'static str),
+}
+
+type Sender = mpsc::Sender<Result<RunEvent, InvokeError>>;
+
+/// Takes a prepared run to its end. Whatever happens, a row that was begun is ended.
+pub(crate) async fn run(
+    inner: Arc<Inner>,
+    mut place: Place,
+    run: Prepared,
+    stdin: Option<Box<dyn ByteSource>>,
+    events: Sender,
+) {
+    if let Some(by) = wait(&inner, &mut place, &run.id, &events).await {
+        let outcome = Outcome::Cancelled { by: by.to_owned() };
+        let finished = Finished { invocation: run.id, outcome, usage: Usage::default() };
+        deliver(&inner, &events, Ok(RunEvent::Finished(finished))).await;
+        return;
+    }
+    let Prepared { id, owner, tool, bundle, kind, request, held } = run;
+    let row = NewRun { id: id.clone(), tool, bundle: Some(bundle), owner: owner.clone(), started_at: now(&inner) };
+    let store = inner.store.clone();
+    if let Err(error) = blocking(move || store.begin_run(&row).map_err(InvokeError::Store)).await {
+        deliver(&inner, &events, Err(error)).await;
+        return;
+    }
+    let shared = Arc::new(Shared::default());
+    let wall = Duration::from_millis(request.limits.wall_ms);
+    let mut sink = Sink {
+        inner: Arc::clone(&inner),
+        shared: Arc::clone(&shared),
+        invocation: id.clone(),
+        owner,
+        is_tool: matches!(kind, Kind::Tool { .. }),
+        out_bytes_max: request.limits.disk_bytes,
+        events: events.clone(),
+        state: State::New,
+        record: GuestRecord::default(),
+        collector: Collector::default(),
+        trouble: None,
+    };
+    let begun = Instant::now();
+    let end = {
+        let execution = inner.execute.execute(request, stdin, &mut sink);
+        drive(&inner, &id, &shared, &events, wall, execution).await
+    };
+    let Sink { record, collector, trouble, .. } = sink;
+    let usage = usage(&end, begun);
+    let judged = judge(end, &record, Sink::files(collector, trouble), &kind);
+    let judged = match (judged, kind) {
+        (Ok(outcome), Kind::Tool { code_dir, .. }) => Ok(mapped(outcome, code_dir).await),
+        (judged, _) => judged,
+    };
+    finish(&inner, id, &shared, judged, usage, &events).await;
+    // Removing an ephemeral bundle is work for the disk.
+    let _ = tokio::task::spawn_blocking(move || drop(held)).await;
+    drop(place);
+}
+
+/// Waits for the run's turn; who ended the wait, if somebody did.
+async fn wait(inner: &Inner, place: &mut Place, id: &InvocationId, events: &Sender) -> Option<&'static str> {
+    if place.try_start() {
+        return None;
+    }
+    let why = "all places of the device are taken".to_owned();
+    let _ = events.send(Ok(RunEvent::Queued { invocation: id.clone(), why })).await;
+    tokio::select! {
+        () = place.start() => None,
+        () = events.closed() => Some("caller"),
+        () = inner.stop.cancelled() => Some("shutdown"),
+    }
+}
+
+/// Polls the engine until the run is over one way or another. Leaving drops the engine's future, which ends the program.
+async fn drive(
+    inner: &Arc<Inner>,
+    id: &InvocationId,
+    shared: &Shared,
+    events: &Sender,
+    wall: Duration,
+    mut execution: impl Future<Output = Result<Ended, ExecuteError>> + Unpin,
+) -> End {
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut execution => return ended.map_or_else(End::Failed, End::Ended),
+            () = events.closed() => return End::Cancelled("caller"),
+            () = inner.stop.cancelled() => return End::Cancelled("shutdown"),
+            _ = tick.tick() => {}
+        }
+        let (end, entries) = {
+            let mut watched = shared.watch();
+            (overdue(&watched, wall), watched.log.take())
+        };
+        write_log(inner, id, entries).await;
+        if let Some(end) = end {
+            return end;
+        }
+    }
+}
+
+/// What a look at the clock says of a living run.
+fn overdue(watched: &Watched, wall: Duration) -> Option<End> {
+    if watched.unread {
+        return Some(End::Cancelled("caller"));
+    }
+    if watched.collecting {
+        return None;
+    }
+    if watched.answered.is_some_and(|answered| answered.elapsed() > GRACE) {
+        return Some(End::Lingered);
+    }
+    let late = watched.started.is_some_and(|started| started.elapsed() > wall.saturating_add(OVERDUE));
+    late.then(|| End::Ended(Ended { reason: EndReason::Deadline, detail: String::new(), usage: Usage::default() }))
+}
+
+fn usage(end: &End, begun: Instant) -> Usage {
+    match end {
+        End::Ended(ended) => ended.usage,
+        _ => Usage { wall_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), ..Usage::default() },
+    }
+}
+
+/// The one decision: which outcome, or which error of the device.
+fn judge(
+    end: End,
+    record: &GuestRecord,
+    files: Result<Vec<FileRef>, Trouble>,
+    kind: &Kind,
+) -> Result<Outcome, InvokeError> {
+    let (ended, lingered) = match end {
+        End::Failed(error) => return Err(InvokeError::Execute(error)),
+        End::Cancelled(by) => return Ok(Outcome::Cancelled { by: by.to_owned() }),
+        End::Ended(ended) => (ended, false),
+        End::Lingered => {
+            (Ended { reason: EndReason::Exited(0), detail: String::new(), usage: Usage::default() }, true)
+        }
+    };
+    let outcome = match kind {
+        Kind::Tool { output, .. } => outcome::decide(record, &ended, |value| output.check(value)),
+        Kind::Program => outcome::decide_program(&ended),
+    };
+    match (outcome, files) {
+        (Outcome::Succeeded { output_json, .. }, _) if lingered => {
+            Ok(Outcome::Succeeded { output_json, files: Vec::new() })
+        }
+        (Outcome::Succeeded { output_json, .. }, Ok(files)) => Ok(Outcome::Succeeded { output_json, files }),
+        (Outcome::Succeeded { .. }, Err(Trouble::TooMuch(message))) => Ok(Outcome::Failed(Failed {
+            reason: FailedReason::OutputTooLarge,
+            message,
+            stack: String::new(),
+            exit_code: None,
+            signal: None,
+        })),
+        (_, Err(Trouble::Device(error))) => Err(error),
+        (outcome, _) => Ok(outcome),
+    }
+}
+
+/// The outcome with its stack in the author's terms. Reads files of the bundle.
+async fn mapped(outcome: Outcome, code_dir: std::path::PathBuf) -> Outcome {
+    let Outcome::Failed(failed) = outcome else { return outcome };
+    if failed.stack.is_empty() {
+        return Outcome::Failed(failed);
+    }
+    let stack = failed.stack.clone();
+    let stack = match tokio::task::spawn_blocking(move || map_stack(&stack, &code_dir)).await {
+        Ok(stack) => stack,
+        Err(_panicked) => failed.stack,
+    };
+    Outcome::Failed(Failed { stack, ..failed })
+}
+
+/// Log, answer, row. The row is durable, which takes a disk's time, so the caller does not wait for it.
+async fn finish(
+    inner: &Arc<Inner>,
+    id: InvocationId,
+    shared: &Shared,
+    judged: Result<Outcome, InvokeError>,
+    usage: Usage,
+    events: &Sender,
+) {
+    let (label, message) = match &judged {
+        Ok(outcome) => (outcome.label().to_owned(), message(outcome)),
+        Err(error) => ("refused".to_owned(), error.reason().to_owned()),
+    };
+    let entries = {
+        let mut watched = shared.watch();
+        let mut entries = watched.log.finish(now(inner));
+        let text = if message.is_empty() { label.clone() } else { format!("{label}: {message}") };
+        entries.push(LogEntry { time: now(inner), source: LogSource::Event, level: "info".to_owned(), text });
+        entries
+    };
+    write_log(inner, &id, entries).await;
+    tracing::info!(invocation_id = %id, outcome = %label, duration_ms = usage.wall_ms, "invocation finished");
+    let answer = judged.map(|outcome| RunEvent::Finished(Finished { invocation: id.clone(), outcome, usage }));
+    deliver(inner, events, answer).await;
+    let end = RunEnd { outcome: label, message, usage, ended_at: now(inner) };
+    let store = inner.store.clone();
+    if let Err(error) = blocking(move || store.end_run(&id, &end).map_err(InvokeError::Store)).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "write the end of a run");
+    }
+}
+
+/// A caller that is gone needs no answer; one that does not read is waited for, but not by a daemon that stops.
+async fn deliver(inner: &Inner, events: &Sender, answer: Result<RunEvent, InvokeError>) {
+    let stopping = async {
+        inner.stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        _ = events.send(answer) => {}
+        () = tokio::time::sleep(UNREAD_MAX) => {}
+        () = stopping => {}
+    }
+}
+
+fn message(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Succeeded { .. } => String::new(),
+        Outcome::Failed(failed) => failed.message.clone(),
+        Outcome::Cancelled { by } => by.clone(),
+        Outcome::Refused { reason, .. } => reason.clone(),
+    }
+}
+
+async fn write_log(inner: &Arc<Inner>, id: &InvocationId, entries: Vec<LogEntry>) {
+    if entries.is_empty() {
+        return;
+    }
+    let (store, id) = (inner.store.clone(), id.clone());
+    match blocking(move || store.append_log(&id, &entries).map_err(InvokeError::Store)).await {
+        Ok(()) => inner.written.send_modify(|count| *count = count.wrapping_add(1)),
+        // The run goes on without its log: the caller has the live stream.
+        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "write a run's log"),
+    }
+}
+
+fn now(inner: &Inner) -> UnixMs {
+    (inner.config.clock)()
+}

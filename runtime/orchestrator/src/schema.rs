@@ -1,0 +1,207 @@
+//! JSON Schema 2020-12 for what goes into tools and comes out of them, compiled once per schema.
+//!
+//! References never leave the document, patterns run in linear time, and messages name the place and the rule, never the value.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use jsonschema::{Draft, Keyword, PatternOptions, ValidationError, Validator};
+use serde_json::Value;
+
+/// Schemas kept compiled; a device rarely has this many tools, and a compiled schema is some ten KiB.
+const COMPILED_MAX: usize = 256;
+/// Longest message, characters.
+const MESSAGE_CHARS_MAX: usize = 500;
+/// A pattern's compiled automaton, bytes.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// A schema that cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the schema cannot be compiled: {message}")]
+pub(crate) struct SchemaError {
+    message: String,
+}
+
+/// A compiled schema.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    validator: Validator,
+}
+
+impl Schema {
+    /// Compiles a schema; every `$ref` must be inside it.
+    pub(crate) fn compile(schema: &Value) -> Result<Self, SchemaError> {
+        let validator = jsonschema::options()
+            .with_draft(Draft::Draft202012)
+            .offline()
+            .should_validate_formats(true)
+            .with_pattern_options(
+                PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX),
+            )
+            .with_keyword("contentEncoding", |_parent, value, _path| {
+                let keyword: Box<dyn for<'i> Keyword<'i>> =
+                    if value == "base64" { Box::new(Base64) } else { Box::new(Anything) };
+                Ok(keyword)
+            })
+            .build(schema)
+            .map_err(|error| SchemaError { message: cut(error.to_string()) })?;
+        Ok(Self { validator })
+    }
+
+    /// Whether a value is what the schema asks for; the text names the first place that is not.
+    pub(crate) fn check(&self, value: &Value) -> Result<(), String> {
+        self.validator.validate(value).map_err(|error| {
+            let place = error.instance_path().as_str();
+            let place = if place.is_empty() { "/" } else { place };
+            cut(format!("at {}: {}", place, error.masked()))
+        })
+    }
+}
+
+fn cut(text: String) -> String {
+    if text.chars().nth(MESSAGE_CHARS_MAX).is_none() {
+        return text;
+    }
+    text.chars().take(MESSAGE_CHARS_MAX).chain("…".chars()).collect()
+}
+
+/// In 2020-12 `contentEncoding` is only a remark; here it is how bytes travel, so it is checked.
+struct Base64;
+
+impl<'i> Keyword<'i> for Base64 {
+    fn validate(&self, instance: &'i Value) -> Result<(), ValidationError<'i>> {
+        if self.is_valid(instance) { Ok(()) } else { Err(ValidationError::custom("not base64")) }
+    }
+
+    fn is_valid(&self, instance: &'i Value) -> bool {
+        // Other types are the business of `type`.
+        instance.as_str().is_none_or(|text| base64::engine::general_purpose::STANDARD.decode(text).is_ok())
+    }
+}
+
+struct Anything;
+
+impl<'i> Keyword<'i> for Anything {
+    fn validate(&self, _instance: &'i Value) -> Result<(), ValidationError<'i>> {
+        Ok(())
+    }
+
+    fn is_valid(&self, _instance: &'i Value) -> bool {
+        true
+    }
+}
+
+/// Compiled schemas by their text; the oldest leaves when there is no room.
+#[derive(Debug, Default)]
+pub(crate) struct Schemas {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    compiled: HashMap<u64, (Arc<str>, Arc<Schema>)>,
+    order: VecDeque<u64>,
+}
+
+impl Schemas {
+    /// The compiled form, made now or before.
+    pub(crate) fn get(&self, schema: &Value) -> Result<Arc<Schema>, SchemaError> {
+        let text = schema.to_string();
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let key = hasher.finish();
+        if let Some((known, compiled)) = self.state().compiled.get(&key)
+            && **known == *text
+        {
+            return Ok(Arc::clone(compiled));
+        }
+        let compiled = Arc::new(Schema::compile(schema)?);
+        let mut state = self.state();
+        if state.compiled.insert(key, (text.into(), Arc::clone(&compiled))).is_none() {
+            state.order.push_back(key);
+        }
+        if state.order.len() > COMPILED_MAX
+            && let Some(oldest) = state.order.pop_front()
+        {
+            state.compiled.remove(&oldest);
+        }
+        Ok(compiled)
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // A cache: whatever a panicking thread left is at worst a missing entry.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(schema: &Value, value: &Value, expected: Result<(), &str>) {
+        let found = Schema::compile(schema).unwrap().check(value);
+        match (&found, expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(message), Err(part)) => assert!(message.contains(part), "{message}"),
+            _ => panic!("{schema} {value}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn the_place_is_named_and_the_value_is_not() {
+        let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "additionalProperties": false});
+        check(&schema, &json!({"city": "Oslo"}), Ok(()));
+        check(&schema, &json!({"city": 31_337}), Err("at /city"));
+        let message = Schema::compile(&schema).unwrap().check(&json!({"city": 31_337})).unwrap_err();
+        assert!(!message.contains("31337"), "{message}");
+        check(&schema, &json!({"town": 1}), Err("town"));
+    }
+
+    #[test]
+    fn formats_and_encodings_are_asserted() {
+        let date = json!({"type": "string", "format": "date-time"});
+        check(&date, &json!("2026-11-20T17:00:00Z"), Ok(()));
+        check(&date, &json!("yesterday"), Err("date-time"));
+        let bytes = json!({"type": "string", "contentEncoding": "base64"});
+        check(&bytes, &json!("aGk="), Ok(()));
+        check(&bytes, &json!("a*b"), Err("base64"));
+    }
+
+    #[test]
+    fn references_stay_in_the_document() {
+        let inner = json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "number"}}});
+        check(&inner, &json!(1), Ok(()));
+        check(&inner, &json!("1"), Err("number"));
+        for reference in ["http://127.0.0.1:1/schema.json", "file:///etc/passwd", "#/$defs/none"] {
+            assert!(Schema::compile(&json!({"$ref": reference})).is_err(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn recursive_schemas_and_hard_patterns_end() {
+        let tree = json!({"$ref": "#/$defs/t", "$defs": {"t": {"type": "object", "properties": {"t": {"$ref": "#/$defs/t"}}}}});
+        let mut deep = json!({});
+        for _ in 0..100 {
+            deep = json!({"t": deep});
+        }
+        check(&tree, &deep, Ok(()));
+        let text = "a".repeat(50_000) + "!";
+        check(&json!({"pattern": "^(a+)+$"}), &json!(text), Err("/"));
+        assert!(Schema::compile(&json!({"pattern": "(?=a)"})).is_err());
+    }
+
+    #[test]
+    fn the_cache_is_bounded() {
+        let schemas = Schemas::default();
+        for n in 0..COMPILED_MAX + 10 {
+            schemas.get(&json!({"maximum": n})).unwrap();
+        }
+        assert_eq!(schemas.state().compiled.len(), COMPILED_MAX);
+        assert_eq!(schemas.state().order.len(), COMPILED_MAX);
+    }
+}

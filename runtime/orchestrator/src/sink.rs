@@ -1,0 +1,164 @@
+//! What the engine reports of a run, turned into what its caller sees and what is kept.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use aria_core::guest::{GuestEvent, GuestRecord};
+use aria_core::invocation::State;
+use aria_core::port::{BoxFuture, EventSink, ExecuteEvent};
+use aria_core::{FileRef, InvocationId};
+use aria_store::LogSource;
+use tokio::sync::mpsc;
+
+use crate::collect::{CollectError, Collector};
+use crate::error::InvokeError;
+use crate::event::{OutputStream, RunEvent};
+use crate::log::LogBuffer;
+use crate::{Inner, UNREAD_MAX};
+
+/// What the run's task watches while the engine's future runs.
+#[derive(Default)]
+pub(crate) struct Shared(Mutex<Watched>);
+
+#[derive(Default)]
+pub(crate) struct Watched {
+    pub(crate) log: LogBuffer,
+    /// When the program's first instruction was about to run.
+    pub(crate) started: Option<Instant>,
+    /// When the tool answered; `None` again once its files come, which shows that it is gone.
+    pub(crate) answered: Option<Instant>,
+    /// Files are coming: the program is gone.
+    pub(crate) collecting: bool,
+    /// The caller does not read any more.
+    pub(crate) unread: bool,
+}
+
+impl Shared {
+    pub(crate) fn watch(&self) -> MutexGuard<'_, Watched> {
+        // Plain data, valid after any panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the sink's work goes.
+pub(crate) struct Sink {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) invocation: InvocationId,
+    pub(crate) owner: String,
+    pub(crate) is_tool: bool,
+    pub(crate) out_bytes_max: u64,
+    pub(crate) events: mpsc::Sender<Result<RunEvent, InvokeError>>,
+    pub(crate) state: State,
+    pub(crate) record: GuestRecord,
+    pub(crate) collector: Collector,
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// Why a run that ended well is no success.
+pub(crate) enum Trouble {
+    /// It left too much in `/out`.
+    TooMuch(String),
+    /// The device could not do its part.
+    Device(InvokeError),
+}
+
+impl From<CollectError> for Trouble {
+    fn from(error: CollectError) -> Self {
+        match error {
+            CollectError::TooMuch(message) => Self::TooMuch(message),
+            CollectError::Device(error) => Self::Device(error),
+        }
+    }
+}
+
+impl EventSink for Sink {
+    fn event<'a>(&'a mut self, event: ExecuteEvent) -> BoxFuture<'a, ()> {
+        Box::pin(self.take(event))
+    }
+}
+
+impl Sink {
+    /// The files of the run, or why there are none.
+    pub(crate) fn files(collector: Collector, trouble: Option<Trouble>) -> Result<Vec<FileRef>, Trouble> {
+        match trouble {
+            Some(trouble) => Err(trouble),
+            None => collector.files().map_err(Trouble::Device),
+        }
+    }
+
+    async fn take(&mut self, event: ExecuteEvent) {
+        if self.trouble.is_some() {
+            return;
+        }
+        match self.state.after(&event) {
+            Ok(state) => self.state = state,
+            Err(error) => {
+                self.trouble = Some(Trouble::Device(InvokeError::Engine(error)));
+                return;
+            }
+        }
+        match event {
+            ExecuteEvent::Queued { why } => self.send(RunEvent::Queued { invocation: self.invocation.clone(), why }).await,
+            ExecuteEvent::Granted { lease_id, fence } => {
+                self.send(RunEvent::Granted { invocation: self.invocation.clone(), lease_id, fence }).await;
+            }
+            ExecuteEvent::Started { sandbox_id } => {
+                self.shared.watch().started = Some(Instant::now());
+                self.send(RunEvent::Started { invocation: self.invocation.clone(), sandbox_id }).await;
+            }
+            ExecuteEvent::Stdout(data) => self.output(OutputStream::Stdout, data).await,
+            ExecuteEvent::Stderr(data) => self.output(OutputStream::Stderr, data).await,
+            ExecuteEvent::Frame(bytes) => self.frame(&bytes).await,
+            ExecuteEvent::OutFile { name, size_bytes } => self.file(name, size_bytes).await,
+            ExecuteEvent::OutChunk(bytes) => self.chunk(bytes).await,
+        }
+    }
+
+    async fn output(&mut self, stream: OutputStream, data: Vec<u8>) {
+        self.shared.watch().log.output(stream, &data, (self.inner.config.clock)());
+        self.send(RunEvent::Output { stream, data }).await;
+    }
+
+    async fn frame(&mut self, bytes: &[u8]) {
+        match self.record.frame(bytes) {
+            GuestEvent::Log { level, message, fields_json } => {
+                let text = if fields_json.is_empty() { message.clone() } else { format!("{message} {fields_json}") };
+                self.shared.watch().log.say(LogSource::Log, level, text, (self.inner.config.clock)());
+                self.send(RunEvent::Log { level, message, fields_json }).await;
+            }
+            GuestEvent::Progress { fraction, message } => self.send(RunEvent::Progress { fraction, message }).await,
+            GuestEvent::Answered => self.shared.watch().answered = Some(Instant::now()),
+            GuestEvent::Ignored => {}
+        }
+    }
+
+    async fn file(&mut self, name: String, size_bytes: u64) {
+        self.shared.watch().collecting = true;
+        if !self.wants_files() {
+            return;
+        }
+        let begun = self.collector.begin(&self.inner, &self.owner, name, size_bytes, self.out_bytes_max).await;
+        self.trouble = begun.err().map(Trouble::from);
+    }
+
+    async fn chunk(&mut self, bytes: Vec<u8>) {
+        if self.wants_files() {
+            self.trouble = self.collector.chunk(&self.inner, bytes).await.err().map(Trouble::from);
+        }
+    }
+
+    /// A tool that did not answer cannot succeed, so its files have nowhere to go.
+    fn wants_files(&self) -> bool {
+        let answered = matches!(self.record.answer(), Some(aria_core::guest::Answer::Result { .. }));
+        !self.is_tool || (answered && self.record.defect().is_none())
+    }
+
+    /// A closed channel is seen by the run's task, which then drops this sink.
+    async fn send(&mut self, event: RunEvent) {
+        if tokio::time::timeout(UNREAD_MAX, self.events.send(Ok(event))).await.is_err() {
+            self.shared.watch().unread = true;
+            std::future::pending::<()>().await;
+        }
+    }
+}
