@@ -3,8 +3,24 @@
 //! Synchronous, no async runtime: the daemon wraps the descriptors it gets back. A cage serves one program and is never
 //! reused. `Engine::open` also removes whatever a previous life of the daemon left behind.
 
+mod build;
+mod cgroup;
+mod collect;
 mod engine;
 mod error;
+mod identity;
+pub mod init;
+mod landlock;
+mod launcher;
+mod pool;
+mod probe;
+mod sandbox;
+mod seccomp;
+mod spec;
+mod steps;
+mod sys;
+mod uids;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,8 +28,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use engine::{Engine, Sandbox};
+pub use engine::Engine;
 pub use error::{CollectError, DestroyError, OpenError, SpawnError};
+pub use sandbox::Sandbox;
 
 /// Where cages are built and what they may use at most. Paths are absolute.
 #[derive(Clone, Debug)]

@@ -1,3 +1,5 @@
-//! The only code between clone and exec.
+//! The only code between the engine and a tool's first instruction; everything is in `quilt_sandbox::init`.
 
-fn main() {}
+fn main() {
+    std::process::exit(quilt_sandbox::init::main())
+}

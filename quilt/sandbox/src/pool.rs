@@ -1,0 +1,164 @@
+//! Launchers kept ready, made by threads that live as long as the engine.
+//!
+//! A launcher dies with the thread that made it, so callers never make one: they take a ready one or wait for the next.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::SpawnError;
+use crate::cgroup::{Cgroup, LEAF_PREFIX};
+use crate::launcher::{Launcher, at};
+
+/// Threads that make launchers. Making one is mostly waiting for the kernel to move it into its leaf.
+const MAKERS: usize = 2;
+/// Pause after a failure nobody was waiting for.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How to make a launcher.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    pub(crate) cgroup: Arc<dyn Cgroup>,
+    pub(crate) init: PathBuf,
+    pub(crate) rootfs: String,
+    /// Distinguishes this life of the engine from all others in leaf names.
+    pub(crate) life: u32,
+    pub(crate) made: AtomicU64,
+}
+
+impl Recipe {
+    fn make(&self) -> Result<Launcher, SpawnError> {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{LEAF_PREFIX}{:08x}-{number}", self.life);
+        Launcher::start(&self.cgroup, name, &self.init, &self.rootfs)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: VecDeque<Launcher>,
+    failed: VecDeque<SpawnError>,
+    making: usize,
+    waiting: usize,
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    recipe: Recipe,
+    size: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pool and its threads. Dropping it ends both.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    makers: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    pub(crate) fn open(recipe: Recipe, size: usize) -> Result<Pool, SpawnError> {
+        let shared = Arc::new(Shared { recipe, size, state: Mutex::new(State::default()), changed: Condvar::new() });
+        let mut pool = Pool { shared, makers: Vec::new() };
+        for number in 0..MAKERS {
+            let shared = pool.shared.clone();
+            let thread = std::thread::Builder::new().name(format!("quilt-pool-{number}"));
+            pool.makers.push(thread.spawn(move || keep_filled(&shared)).map_err(at("pool-thread"))?);
+        }
+        Ok(pool)
+    }
+
+    /// A parked launcher, at once when one is ready.
+    pub(crate) fn take(&self) -> Result<Launcher, SpawnError> {
+        let deadline = Instant::now() + WAIT_MAX;
+        let mut state = self.shared.lock();
+        state.waiting += 1;
+        self.shared.changed.notify_all();
+        let result = loop {
+            if state.closing {
+                break Err(SpawnError::Closing);
+            }
+            match state.ready.pop_front() {
+                Some(launcher) if launcher.alive() => break Ok(launcher),
+                // Somebody ended it while it was parked; its leaf goes with it.
+                Some(dead) => {
+                    drop(state);
+                    drop(dead);
+                    state = self.shared.lock();
+                    continue;
+                }
+                None => {}
+            }
+            if let Some(error) = state.failed.pop_front() {
+                break Err(error);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break Err(at("launcher")(std::io::ErrorKind::TimedOut.into()));
+            }
+            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        };
+        state.waiting -= 1;
+        self.shared.changed.notify_all();
+        result
+    }
+
+    /// How many are parked right now.
+    pub(crate) fn ready(&self) -> usize {
+        self.shared.lock().ready.len()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let parked = {
+            let mut state = self.shared.lock();
+            state.closing = true;
+            self.shared.changed.notify_all();
+            std::mem::take(&mut state.ready)
+        };
+        drop(parked);
+        for maker in self.makers.drain(..) {
+            // A maker that panicked has nothing more to say.
+            let _ = maker.join();
+        }
+        // What was being made when we closed.
+        self.shared.lock().ready.clear();
+    }
+}
+
+fn keep_filled(shared: &Shared) {
+    let mut state = shared.lock();
+    while !state.closing {
+        let wanted = shared.size + state.waiting;
+        if state.ready.len() + state.making >= wanted {
+            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        state.making += 1;
+        drop(state);
+        let made = shared.recipe.make();
+        state = shared.lock();
+        state.making -= 1;
+        match made {
+            Ok(launcher) => state.ready.push_back(launcher),
+            Err(error) if state.failed.len() < state.waiting => state.failed.push_back(error),
+            Err(_) => {
+                state = shared.changed.wait_timeout(state, RETRY_PAUSE).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        shared.changed.notify_all();
+    }
+}

@@ -1,0 +1,159 @@
+//! One cage from its start to the last trace of it.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::cgroup::Counters;
+use crate::engine::{Inner, Kept};
+use crate::launcher::{Launcher, readable};
+use crate::uids::Lease;
+use crate::{CollectError, DestroyError, Exit, OutFile, OutLimits, Usage, collect};
+
+const STATUS_BYTES: usize = 4;
+/// How long the processes of a cage may take to be gone after the kill.
+const EMPTY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What a sandbox is made of. Fields are dropped in this order: the uid is free only when nothing runs under it.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) launcher: Launcher,
+    pub(crate) kept: Kept,
+    pub(crate) lease: Lease,
+    pub(crate) _engine: Arc<Inner>,
+}
+
+/// One cage. Dropping it destroys it, and blocks for that as `destroy` does.
+#[derive(Debug)]
+pub struct Sandbox {
+    parts: Parts,
+    ended: Option<Exit>,
+    killed: AtomicBool,
+}
+
+impl Sandbox {
+    pub(crate) fn new(parts: Parts) -> Sandbox {
+        Sandbox { parts, ended: None, killed: AtomicBool::new(false) }
+    }
+
+    /// Unique among all cages of this machine, also across restarts.
+    pub fn id(&self) -> &str {
+        self.parts.launcher.leaf.name()
+    }
+
+    /// The host uid everything in the cage runs under; no other live cage of this engine has it.
+    pub fn uid(&self) -> u32 {
+        self.parts.lease.uid()
+    }
+
+    /// How the program ended. Does not block once `Io.exit` is readable; before that it waits. The answer never changes.
+    pub fn exit(&mut self) -> Exit {
+        if let Some(exit) = self.ended {
+            return exit;
+        }
+        let status = self.read_status();
+        let exit = decide(status, self.counters().oom_kills > 0, self.killed.load(Ordering::SeqCst));
+        self.ended = Some(exit);
+        exit
+    }
+
+    /// Waits for the shim's report; `None` when it ended without one.
+    fn read_status(&self) -> Option<i32> {
+        let status = &self.parts.kept.status;
+        let mut bytes = [0; STATUS_BYTES];
+        // A failed duplicate leaves the program's end unknown, as a lost report does.
+        let mut pipe = std::fs::File::from(status.try_clone().ok()?);
+        pipe.read_exact(&mut bytes).ok()?;
+        Some(i32::from_le_bytes(bytes))
+    }
+
+    /// Ends every process in the cage, whatever it does about it; harmless after the end. Does not wait.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::SeqCst);
+        let leaf = &self.parts.launcher.leaf;
+        // Fails only when the leaf is gone, which only `destroy` does.
+        let _ = leaf.cgroup().kill(leaf.name());
+    }
+
+    fn counters(&self) -> Counters {
+        let leaf = &self.parts.launcher.leaf;
+        leaf.cgroup().counters(leaf.name())
+    }
+
+    /// What the cage has used so far.
+    pub fn usage(&self) -> Usage {
+        let counters = self.counters();
+        let kept = &self.parts.kept;
+        let full = |fd: &OwnedFd| {
+            nix::sys::statvfs::fstatvfs(fd).is_ok_and(|stat| stat.blocks_free() == 0 || stat.files_free() == 0)
+        };
+        Usage {
+            cpu: Duration::from_micros(counters.cpu_us.saturating_sub(self.parts.launcher.cpu_us_before)),
+            memory_peak_bytes: counters.memory_peak_bytes,
+            pids_limit_hit: counters.pids_refused > 0,
+            disk_full: full(&kept.tmp) || kept.out.as_ref().is_some_and(full),
+        }
+    }
+
+    /// The files in `/out`. Only after the program's end; ends whatever it left behind first.
+    pub fn collect_out(&mut self, limits: OutLimits) -> Result<Vec<OutFile>, CollectError> {
+        let Some(out) = &self.parts.kept.out else { return Err(CollectError::NoOut) };
+        if self.ended.is_none()
+            && !readable(self.parts.kept.status.as_fd(), Duration::ZERO).map_err(CollectError::Read)?
+        {
+            return Err(CollectError::Running);
+        }
+        let launcher = &self.parts.launcher;
+        let _ = launcher.leaf.cgroup().kill(launcher.leaf.name());
+        if !launcher.wait_empty(EMPTY_WAIT_MAX) {
+            return Err(CollectError::Running);
+        }
+        collect::collect(out.as_fd(), limits)
+    }
+
+    /// Kills, reaps, removes the cgroups and releases the uid. Blocks, normally for a few milliseconds.
+    pub fn destroy(mut self) -> Result<Usage, DestroyError> {
+        let usage = self.usage();
+        let id = self.id().to_owned();
+        self.parts.launcher.destroy().map_err(|source| DestroyError::Cgroup { id, source })?;
+        Ok(usage)
+    }
+}
+
+/// How the program ended, from the shim's report, the leaf's counters and what we did.
+fn decide(status: Option<i32>, oom_killed: bool, killed: bool) -> Exit {
+    // One process killed for memory is the end of the cage's result, whichever process it was: on cgroup v2 the
+    // kernel ends the whole group, and both must mean the same.
+    if oom_killed {
+        return Exit::OomKilled;
+    }
+    let Some(status) = status else { return Exit::Killed };
+    if libc::WIFEXITED(status) {
+        return Exit::Code(libc::WEXITSTATUS(status));
+    }
+    match libc::WTERMSIG(status) {
+        libc::SIGSYS => Exit::Seccomp,
+        libc::SIGKILL if killed => Exit::Killed,
+        signal => Exit::Signal(signal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_decided_from_report_counters_and_deed() {
+        assert_eq!(decide(Some(7 << 8), false, false), Exit::Code(7));
+        assert_eq!(decide(Some(7 << 8), false, true), Exit::Code(7));
+        assert_eq!(decide(Some(libc::SIGSEGV | 0x80), false, false), Exit::Signal(libc::SIGSEGV));
+        assert_eq!(decide(Some(libc::SIGSYS), false, false), Exit::Seccomp);
+        assert_eq!(decide(Some(libc::SIGKILL), false, false), Exit::Signal(libc::SIGKILL));
+        assert_eq!(decide(Some(libc::SIGKILL), false, true), Exit::Killed);
+        assert_eq!(decide(Some(libc::SIGKILL), true, false), Exit::OomKilled);
+        assert_eq!(decide(None, true, true), Exit::OomKilled);
+        assert_eq!(decide(None, false, true), Exit::Killed);
+    }
+}
