@@ -57,7 +57,7 @@ fn main() -> Result<()> {
 fn options(arguments: &[String]) -> Result<Options> {
     let mut options = Options {
         out: "out/image".into(),
-        binaries: "target/x86_64-unknown-linux-gnu/release".into(),
+        binaries: "out/bin".into(),
         tool_root: "out/tool-root".into(),
         cache: "out/cache".into(),
         source: "image".into(),

@@ -21,6 +21,8 @@ pub(crate) enum InitError {
     Exec { program: PathBuf, source: Errno },
     #[error("{doing} {path:?}")]
     File { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("grow the partition table of {disk:?}")]
+    Table { disk: PathBuf, source: crate::gpt::GptError },
     #[error("take over signals")]
     Signals(#[source] Errno),
     #[error("wait for events")]

@@ -2,7 +2,7 @@
 //!
 //! In the initramfs it loads modules, finds the root disk and moves onto it (`stage1`). On the root it mounts what services need, sets up the data
 //! disk, cgroups, clock and network (`stage2`), then supervises quiltd and ariad until power-off (`run`). Decisions are pure modules (`cmdline`,
-//! `supervise`, `dhcp`, `provision`); `sys` holds every unsafe call. No shell, no async runtime, one thread.
+//! `supervise`, `dhcp`, `gpt`, `provision`); `sys` holds every unsafe call. No shell, no async runtime, one thread.
 
 mod cgroup;
 mod cmdline;
@@ -11,6 +11,7 @@ mod data;
 mod dhcp;
 mod disk;
 mod error;
+mod gpt;
 mod network;
 mod power;
 mod provision;
