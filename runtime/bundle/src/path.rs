@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn plain_paths_pass() {
-        for path in ["a", "code/main.js", "src/ünïcode/文件.ts", "a b/c", "...", "a..b", ".hidden", "x:y", "ab:c"] {
+        for path in ["a", "code/main.js", "src/ünïcode/文件.ts", "a b/c", "...", "a..b", ".hidden", "ab:c"] {
             check_one(path, None);
         }
         check_one("a".repeat(255), None);
