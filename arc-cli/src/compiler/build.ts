@@ -1,0 +1,134 @@
+//! A project to a bundle: compile, bundle, write, and read it back with the strict reader before anybody gets it.
+
+import { readFileSync } from "node:fs";
+
+import { bundle, type EntryPoint } from "./bundler.ts";
+import { compile, type Compiled, type CompiledTool } from "./compile.ts";
+import { CompileError } from "./diagnostics.ts";
+import { BundleError } from "../bundle/error.ts";
+import { authorityDigest, digestOf, interfaceDigest } from "../bundle/digest.ts";
+import { openBundle, writeBundle, type Bundle } from "../bundle/layout.ts";
+import type { Manifest, ToolManifest } from "../bundle/manifest.ts";
+import { byPathBytes, type TarEntry } from "../bundle/tar.ts";
+import { ARC_VERSION } from "../version.ts";
+
+export interface Built {
+  readonly bytes: Uint8Array;
+  readonly bundle: Bundle;
+  readonly interfaceDigest: string;
+  readonly authorityDigest: string;
+}
+
+/** Long work, said step by step. */
+export type Progress = (step: string) => void;
+
+/** Builds the project at or above a directory. Throws `CompileError` with every finding. */
+export async function build(from: string, progress: Progress = () => undefined): Promise<Built> {
+  progress("reading types");
+  return buildCompiled(compile(from), progress);
+}
+
+/** The second half of `build`, for a project that is already compiled. */
+export async function buildCompiled(compiled: Compiled, progress: Progress = () => undefined): Promise<Built> {
+  if (compiled.diagnostics.length > 0) throw new CompileError(compiled.diagnostics);
+  const { root } = compiled.project;
+  progress(`bundling ${compiled.tools.length} ${compiled.tools.length === 1 ? "tool" : "tools"}`);
+  const code = await bundle(root, compiled.tools.map(entryOf));
+  const sources = collectSources(root, code);
+  const manifest = toManifest(compiled, sources);
+  progress("compressing");
+  return seal(manifest, [...code, ...sources]);
+}
+
+/** Writes the bundle and opens it again: what this arc made, every reader takes. */
+export function seal(manifest: Omit<Manifest, "files">, files: readonly TarEntry[]): Built {
+  try {
+    const { bytes } = writeBundle(manifest, files);
+    const opened = openBundle(bytes);
+    return { bytes, bundle: opened, interfaceDigest: interfaceDigest(opened.manifest), authorityDigest: authorityDigest(opened.manifest) };
+  } catch (error) {
+    if (!(error instanceof BundleError)) throw error;
+    throw new CompileError([{ id: "ARC1093", message: `the bundle would be refused: ${error.message} (${error.reason})` }]);
+  }
+}
+
+function toManifest(compiled: Compiled, sources: readonly TarEntry[]): Omit<Manifest, "files"> {
+  return {
+    format: 1,
+    ...{ name: compiled.facts.name, version: compiled.facts.version, description: compiled.facts.description },
+    authors: compiled.facts.authors,
+    license: compiled.facts.license,
+    engine: ">=0.1.0",
+    tools: compiled.tools.map(toolManifest),
+    agents: [],
+    teams: [],
+    pipelines: [],
+    dependencies: [],
+    source: { digest: sourceDigest(sources) },
+    builder: { name: "arc", version: ARC_VERSION },
+  };
+}
+
+function toolManifest(tool: CompiledTool): ToolManifest {
+  const { settings } = tool;
+  return {
+    name: tool.name,
+    title: tool.title,
+    description: tool.description,
+    input: tool.input,
+    output: tool.output,
+    annotations: settings.annotations,
+    tokens: settings.tokens,
+    egress: settings.egress,
+    secrets: settings.secrets,
+    limits: settings.limits,
+    timeoutMs: settings.timeoutMs,
+    approval: settings.approval,
+    spawn: settings.spawn,
+    runtime: "bun",
+    entry: entryPath(tool),
+  };
+}
+
+function entryPath(tool: CompiledTool): string {
+  return `code/${tool.name}.js`;
+}
+
+/** The module the harness imports: name, codecs, and a function that makes an instance where one is needed. */
+function entryOf(tool: CompiledTool): EntryPoint {
+  const { access, inputCodec, outputCodec } = tool;
+  const target = { instance: "new target()", static: "target", definition: "target" }[access.kind];
+  const method = access.kind === "definition" ? "run" : access.member;
+  const source = [
+    `import { ${access.exportName === "default" ? "default" : JSON.stringify(access.exportName)} as target } from ${JSON.stringify(`aria:project/${access.file}`)};`,
+    inputCodec.declarations,
+    outputCodec.declarations,
+    "export const tool = {",
+    `  name: ${JSON.stringify(tool.name)},`,
+    `  run: (input) => ${target}[${JSON.stringify(method)}](input),`,
+    `  input: ${inputCodec.expression},`,
+    `  output: ${outputCodec.expression},`,
+    "};",
+    "",
+  ].join("\n");
+  return { path: entryPath(tool), source };
+}
+
+/** The author's own files that went into the code, as the source maps name them. */
+export function collectSources(root: string, code: readonly TarEntry[]): TarEntry[] {
+  const paths = new Set<string>();
+  for (const file of code.filter(({ path }) => path.endsWith(".js.map"))) {
+    const { sources } = JSON.parse(new TextDecoder().decode(file.bytes)) as { sources: string[] };
+    for (const source of sources) {
+      const path = source.replace(/^\.\.\//, "");
+      if (path.startsWith("src/")) paths.add(path);
+    }
+  }
+  return [...paths].map((path) => ({ path, bytes: new Uint8Array(readFileSync(`${root}/${path}`)) })).sort(byPathBytes);
+}
+
+/** Digest over names and contents of the sources, in path order. */
+export function sourceDigest(sources: readonly TarEntry[]): string {
+  return digestOf(sources.map((file) => `${file.path}\0${digestOf(file.bytes)}\n`).join(""));
+}
+

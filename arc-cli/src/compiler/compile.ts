@@ -1,0 +1,178 @@
+//! A project to its tools, or to everything that is wrong with it. Pure but for reading files; runs nothing of the project.
+
+import { sortDiagnostics, type Diagnostic, type Span } from "./diagnostics.ts";
+import { ambiguities, toCodecSource, type CodecSource } from "./codec.ts";
+import { readOptions, type OptionLiteral, type ToolSettings } from "./options.ts";
+import type { Access, Findings, FoundAria, FoundTool, TypeOracle } from "./oracle.ts";
+import { openProject, type Project, type ProjectConfig } from "./project.ts";
+import { toSchema } from "./schema.ts";
+import { resolve, type Shapes } from "./shape.ts";
+import { createOracle } from "./ts/oracle.ts";
+import { NAME, SEMVER } from "../bundle/manifest.ts";
+import type { JsonObject } from "../bundle/json.ts";
+
+/** A tool, ready for the manifest and for the bundler. */
+export interface CompiledTool {
+  readonly name: string;
+  readonly title: string;
+  readonly description: string;
+  readonly input: JsonObject;
+  readonly output: JsonObject;
+  readonly inputCodec: CodecSource;
+  readonly outputCodec: CodecSource;
+  readonly settings: ToolSettings;
+  readonly access: Access;
+}
+
+export interface BundleFacts {
+  readonly name: string;
+  readonly version: string;
+  readonly description: string;
+  readonly license: string;
+  readonly authors: readonly string[];
+}
+
+export interface Compiled {
+  readonly project: Project;
+  readonly facts: BundleFacts;
+  /** Sorted by name. */
+  readonly tools: readonly CompiledTool[];
+  /** Empty when the project builds. */
+  readonly diagnostics: readonly Diagnostic[];
+  readonly read: (file: string) => string | undefined;
+}
+
+const NOTHING: Shapes = { root: { kind: "object", properties: [], index: [], docs: {} }, named: new Map() };
+
+/** Reads the project at or above a directory. Throws `CompileError` when there is none or its `arc.toml` is wrong. */
+export function compile(from: string): Compiled {
+  const project = openProject(from);
+  const oracle = createOracle({ root: project.root, files: project.sources, onlyExported: project.config.entry !== undefined, missing: project.missing });
+  return compileWith(project, oracle);
+}
+
+/** The same with the type checker given. */
+export function compileWith(project: Project, oracle: TypeOracle): Compiled {
+  const language = oracle.check();
+  const findings = oracle.find();
+  const own: Diagnostic[] = [...findings.diagnostics];
+  const tools = findings.tools.map((found) => compileTool(found, own)).sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  own.push(...duplicates(tools, findings), ...nothingFound(findings, own, language));
+  const facts = bundleFacts(project, findings.aria, own);
+  return { project, facts, tools, diagnostics: sortDiagnostics(merge(language, own)), read: oracle.read };
+}
+
+function compileTool(found: FoundTool, own: Diagnostic[]): CompiledTool {
+  const { settings, diagnostics } = readOptions(found.options);
+  own.push(...diagnostics);
+  const name = settings.name ?? kebabCase(found.sourceName);
+  if (!NAME.test(name)) own.push({ id: "ARC1048", message: `${JSON.stringify(name)} is not a tool name`, hint: "set the `name` option", span: found.span });
+  const input = found.input ?? NOTHING;
+  if (!isObjectInput(input)) own.push({ id: "ARC1031", message: "the input of a tool is an object with named members", hint: "wrap it: input: { value: … }", span: found.inputSpan });
+  for (const [shapes, span] of [[input, found.inputSpan], [found.output, found.outputSpan]] as const) {
+    for (const { first, second } of ambiguities(shapes)) {
+      own.push({ id: "ARC1020", message: `${first} and ${second} look the same in JSON`, hint: "keep one, or wrap them in objects with a `kind`", span });
+    }
+  }
+  return {
+    name,
+    title: settings.title ?? found.docs.title ?? "",
+    description: settings.description ?? found.docs.description ?? "",
+    input: objectRoot(toSchema(input)),
+    output: withDescription(toSchema(found.output), found.outputDescription),
+    inputCodec: toCodecSource(input, "i"),
+    outputCodec: toCodecSource(found.output, "o"),
+    settings,
+    access: found.access,
+  };
+}
+
+/** An object, or a union in which every member is one. A type that failed is not blamed twice. */
+function isObjectInput(shapes: Shapes): boolean {
+  const root = resolve(shapes, shapes.root);
+  if (root.kind === "union") return root.members.every((member) => isObjectInput({ root: member, named: shapes.named }));
+  return root.kind === "object" || root.kind === "jsonObject" || root.kind === "json";
+}
+
+/** Callers may rely on `type: object` at the top, also of a union. */
+function objectRoot(schema: JsonObject): JsonObject {
+  if ("type" in schema || "$ref" in schema) return schema;
+  const { $schema, ...rest } = schema;
+  return { $schema: $schema ?? "", type: "object", ...rest };
+}
+
+function withDescription(schema: JsonObject, description: string | undefined): JsonObject {
+  if (description === undefined || "description" in schema) return schema;
+  const { $schema, ...rest } = schema;
+  return { $schema: $schema ?? "", description, ...rest };
+}
+
+function duplicates(tools: readonly CompiledTool[], findings: Findings): Diagnostic[] {
+  const seen = new Set<string>();
+  const twice = new Set(tools.map((tool) => tool.name).filter((name) => (seen.has(name) ? true : (seen.add(name), false))));
+  return findings.tools
+    .map((found) => ({ found, name: readOptions(found.options).settings.name ?? kebabCase(found.sourceName) }))
+    .filter(({ name }) => twice.has(name))
+    .map(({ found, name }) => ({ id: "ARC1049" as const, message: `more than one tool is called ${name}`, hint: "rename one, or set its `name` option", span: found.span }));
+}
+
+function nothingFound(findings: Findings, own: readonly Diagnostic[], language: readonly Diagnostic[]): Diagnostic[] {
+  if (findings.tools.length > 0 || own.length > 0 || language.length > 0) return [];
+  return [{ id: "ARC1051", message: "no tool in the sources", hint: "mark a method with @tool, or export a constant made by defineTool, both from @aria/sdk" }];
+}
+
+/** One place, one finding: arc's own says more than TypeScript's, and a missing import explains every `any` after it. */
+function merge(language: readonly Diagnostic[], own: readonly Diagnostic[]): Diagnostic[] {
+  const imports = language.some((diagnostic) => diagnostic.id === "ARC1003" || diagnostic.id === "ARC1004" || diagnostic.id === "ARC1002");
+  const kept = imports ? own.filter((diagnostic) => diagnostic.id !== "ARC1010" && diagnostic.id !== "ARC1011" && diagnostic.id !== "ARC1051") : own;
+  return [...language.filter((error) => error.id !== "ARC1001" || !kept.some((diagnostic) => overlaps(error.span, diagnostic.span))), ...kept];
+}
+
+function overlaps(a: Span | undefined, b: Span | undefined): boolean {
+  if (!a || !b || a.file !== b.file) return false;
+  const starts = (s: Span): number => s.line * 10_000 + s.column;
+  const ends = (s: Span): number => s.endLine * 10_000 + s.endColumn;
+  return starts(a) < ends(b) && starts(b) < ends(a);
+}
+
+/** Facts from `arc.toml`, `@aria` and defaults; both may speak, they may not disagree. */
+function bundleFacts(project: Project, aria: readonly FoundAria[], own: Diagnostic[]): BundleFacts {
+  for (const surplus of aria.slice(1)) own.push({ id: "ARC1055", message: "the bundle is described twice", span: surplus.span });
+  const said = new Map((aria[0]?.options ?? []).map((option) => [option.key, option]));
+  for (const option of said.values()) {
+    if (!["name", "version", "description", "license", "authors"].includes(option.key)) own.push({ id: "ARC1046", message: `@aria has no option ${JSON.stringify(option.key)}`, hint: "known: name, version, description, license, authors", span: option.span });
+  }
+  const text = (key: "name" | "version" | "description" | "license", pattern?: RegExp): string | undefined => fact(said.get(key), project.config, key, pattern, own) as string | undefined;
+  const name = text("name", NAME);
+  if (name === undefined) own.push({ id: "ARC1048", message: "the bundle has no name", hint: 'arc.toml: [bundle] name = "…"' });
+  return {
+    name: name ?? "unnamed",
+    version: text("version", SEMVER) ?? "0.1.0",
+    description: text("description") ?? "",
+    license: text("license") ?? "",
+    authors: (fact(said.get("authors"), project.config, "authors", undefined, own) as readonly string[] | undefined) ?? [],
+  };
+}
+
+function fact(option: OptionLiteral | undefined, config: ProjectConfig, key: keyof ProjectConfig, pattern: RegExp | undefined, own: Diagnostic[]): unknown {
+  const written = config[key];
+  if (!option) return written;
+  const { value, span } = option;
+  const sound = key === "authors" ? Array.isArray(value) && value.every((item) => typeof item === "string") : typeof value === "string" && (!pattern || pattern.test(value));
+  if (!sound) own.push({ id: key === "name" ? "ARC1048" : "ARC1047", message: `@aria ${key} ${JSON.stringify(value)} is not valid`, span });
+  else if (written !== undefined && JSON.stringify(written) !== JSON.stringify(value)) {
+    own.push({ id: "ARC1056", message: `arc.toml says ${key} is ${JSON.stringify(written)}, @aria says ${JSON.stringify(value)}`, span });
+  }
+  return written ?? (sound ? value : undefined);
+}
+
+/** `countOpen` → `count-open`, `parseHTML2Text` → `parse-html2-text`. */
+export function kebabCase(name: string): string {
+  return name
+    .replace(/([a-z0-9])([A-Z])/g, "$1-$2")
+    .replace(/([A-Z]+)([A-Z][a-z])/g, "$1-$2")
+    .replace(/[_$\s]+/g, "-")
+    .toLowerCase()
+    .replace(/^-+|-+$/g, "");
+}
+

@@ -1,0 +1,192 @@
+//! Shape to JSON Schema 2020-12. Objects are closed, recursion goes through `$defs`, docs become annotations.
+
+import { children, type Docs, type Property, type Shape, type Shapes } from "./shape.ts";
+import type { Json, JsonObject } from "../bundle/json.ts";
+
+const DIALECT = "https://json-schema.org/draft/2020-12/schema";
+
+/** The schema of a whole input or output. */
+export function toSchema(shapes: Shapes): JsonObject {
+  const writer = new Writer(shapes);
+  const root = writer.inline(shapes.root);
+  const defs = writer.defs();
+  return { $schema: DIALECT, ...root, ...(Object.keys(defs).length > 0 ? { $defs: defs } : {}) };
+}
+
+class Writer {
+  readonly #shapes: Shapes;
+  /** Named shapes that stay references: those used more than once or inside themselves. */
+  readonly #shared: ReadonlySet<string>;
+
+  constructor(shapes: Shapes) {
+    this.#shapes = shapes;
+    this.#shared = sharedNames(shapes);
+  }
+
+  defs(): JsonObject {
+    return Object.fromEntries([...this.#shared].sort().map((id) => [id, this.#body(this.#named(id))]));
+  }
+
+  /** The root is written in place even when something refers back to it. */
+  inline(shape: Shape): JsonObject {
+    return shape.kind === "ref" ? this.#body(this.#named(shape.id)) : this.#body(shape);
+  }
+
+  #named(id: string): Shape {
+    return this.#shapes.named.get(id) ?? { kind: "json" };
+  }
+
+  #write(shape: Shape): JsonObject {
+    if (shape.kind === "ref") return this.#shared.has(shape.id) ? { $ref: `#/$defs/${escapePointer(shape.id)}` } : this.#body(this.#named(shape.id));
+    return this.#body(shape);
+  }
+
+  #body(shape: Shape): JsonObject {
+    switch (shape.kind) {
+      case "string":
+        return shape.pattern === undefined ? { type: "string" } : { type: "string", pattern: shape.pattern };
+      case "number":
+      case "boolean":
+      case "null":
+        return { type: shape.kind };
+      case "literal":
+        return { type: typeof shape.value, const: shape.value };
+      case "date":
+        return { type: "string", format: "date-time" };
+      case "bytes":
+        return { type: "string", contentEncoding: "base64" };
+      case "json":
+        return {};
+      case "jsonObject":
+        return { type: "object" };
+      case "array":
+        return { type: "array", items: this.#write(shape.items) };
+      case "tuple":
+        return this.#tuple(shape);
+      case "object":
+        return this.#object(shape);
+      case "union":
+        return { ...annotations(shape.docs), ...this.#union(shape.members) };
+      case "ref":
+        return this.#write(shape);
+    }
+  }
+
+  #tuple(shape: Extract<Shape, { kind: "tuple" }>): JsonObject {
+    return {
+      type: "array",
+      ...(shape.items.length > 0 ? { prefixItems: shape.items.map((item) => this.#write(item)) } : {}),
+      items: shape.rest ? this.#write(shape.rest) : false,
+      ...(shape.required > 0 ? { minItems: shape.required } : {}),
+    };
+  }
+
+  #object(shape: Extract<Shape, { kind: "object" }>): JsonObject {
+    const required = shape.properties.filter((property) => !property.optional).map((property) => property.name);
+    const patterns = shape.index.filter((rule) => rule.pattern !== undefined);
+    const open = shape.index.find((rule) => rule.pattern === undefined);
+    return {
+      type: "object",
+      ...annotations(shape.docs),
+      ...(shape.properties.length > 0 || shape.index.length === 0 ? { properties: fromEntries(shape.properties.map((property) => [property.name, this.#property(property)])) } : {}),
+      ...(required.length > 0 ? { required } : {}),
+      ...(patterns.length > 0 ? { patternProperties: fromEntries(patterns.map((rule) => [rule.pattern ?? "", this.#write(rule.shape)])) } : {}),
+      additionalProperties: open ? this.#write(open.shape) : false,
+    };
+  }
+
+  #property(property: Property): JsonObject {
+    const body = this.#write(property.shape);
+    const docs = annotations(property.docs);
+    const keywords = property.docs.keywords ?? {};
+    const integer = property.docs.integer ? { type: "integer" } : {};
+    // 2020-12 applies keywords beside `$ref` as well, so nothing is lost there.
+    return { ...body, ...integer, ...(keywords as JsonObject), ...docs };
+  }
+
+  /** Literals of one union become one `enum`; plain types without keywords become one `type` list. */
+  #union(members: readonly Shape[]): JsonObject {
+    const literals = members.flatMap((member) => (member.kind === "literal" ? [member.value] : []));
+    const others = members.filter((member) => member.kind !== "literal");
+    const nullable = others.some((member) => member.kind === "null");
+    const rest = others.filter((member) => member.kind !== "null");
+    if (literals.length > 0 && rest.length === 0) return enumOf(literals, nullable);
+    const simple = others.every((member) => isBare(member));
+    if (literals.length === 0 && simple) return { type: others.map((member) => member.kind) };
+    const parts: Json[] = others.map((member) => this.#write(member));
+    if (literals.length > 0) parts.unshift(enumOf(literals, false));
+    return parts.length === 1 && isJsonObject(parts[0]) ? parts[0] : { anyOf: parts };
+  }
+}
+
+function enumOf(literals: readonly (string | number | boolean)[], nullable: boolean): JsonObject {
+  const types = [...new Set(literals.map((literal) => typeof literal as string)), ...(nullable ? ["null"] : [])];
+  const values: Json[] = nullable ? [...literals, null] : [...literals];
+  return { type: types.length === 1 ? (types[0] ?? "string") : types, enum: values };
+}
+
+function isBare(shape: Shape): boolean {
+  return shape.kind === "null" || shape.kind === "number" || shape.kind === "boolean" || (shape.kind === "string" && shape.pattern === undefined);
+}
+
+function isJsonObject(json: Json | undefined): json is JsonObject {
+  return typeof json === "object" && json !== null && !Array.isArray(json);
+}
+
+/** Annotations of a place; keywords are the property's business because they narrow it. */
+export function annotations(docs: Docs): JsonObject {
+  return {
+    ...(docs.title !== undefined ? { title: docs.title } : {}),
+    ...(docs.description !== undefined ? { description: docs.description } : {}),
+    ...(docs.deprecated ? { deprecated: true } : {}),
+    ...(docs.default !== undefined ? { default: docs.default as Json } : {}),
+    ...(docs.examples !== undefined ? { examples: docs.examples as readonly Json[] } : {}),
+  };
+}
+
+/** Names that are used more than once or that contain themselves. The first use of the root counts as one. */
+function sharedNames(shapes: Shapes): Set<string> {
+  const uses = new Map<string, number>();
+  const rootId = shapes.root.kind === "ref" ? shapes.root.id : undefined;
+  const count = (shape: Shape): void => {
+    if (shape.kind === "ref") {
+      uses.set(shape.id, (uses.get(shape.id) ?? 0) + 1);
+      return;
+    }
+    for (const child of children(shape)) count(child);
+  };
+  if (rootId === undefined) count(shapes.root);
+  for (const shape of shapes.named.values()) count(shape);
+  const shared = new Set([...uses].filter(([id, times]) => times > 1 || id === rootId).map(([id]) => id));
+  // A ring of names each used once has no way in but the root; breaking it anywhere would do, sharing all is simplest.
+  for (const id of shapes.named.keys()) if (!shared.has(id) && reachesItself(shapes, id)) shared.add(id);
+  return shared;
+}
+
+function reachesItself(shapes: Shapes, start: string): boolean {
+  const seen = new Set<string>();
+  const queue: Shape[] = [shapes.named.get(start) ?? { kind: "json" }];
+  for (let shape = queue.pop(); shape; shape = queue.pop()) {
+    if (shape.kind === "ref") {
+      if (shape.id === start) return true;
+      if (seen.has(shape.id)) continue;
+      seen.add(shape.id);
+      const target = shapes.named.get(shape.id);
+      if (target) queue.push(target);
+    } else {
+      queue.push(...children(shape));
+    }
+  }
+  return false;
+}
+
+/** Object.fromEntries that keeps a property called `__proto__` a property. */
+function fromEntries(entries: readonly (readonly [string, JsonObject])[]): JsonObject {
+  const out: Record<string, JsonObject> = {};
+  for (const [key, value] of entries) Object.defineProperty(out, key, { value, enumerable: true, configurable: true, writable: true });
+  return out;
+}
+
+function escapePointer(id: string): string {
+  return encodeURIComponent(id.replaceAll("~", "~0").replaceAll("/", "~1"));
+}
