@@ -109,6 +109,8 @@ pub struct NotHeld(pub LeaseId);
 pub struct LeaseView<'a> {
     /// Its name.
     pub lease: LeaseId,
+    /// Its fence.
+    pub fence: u64,
     /// For what.
     pub execution_id: &'a str,
     /// For whom.
@@ -199,6 +201,7 @@ impl Ledger {
     pub fn leases(&self, now: Duration) -> impl Iterator<Item = LeaseView<'_>> {
         self.leases.iter().map(move |(lease, held)| LeaseView {
             lease: *lease,
+            fence: lease.0,
             execution_id: &held.execution_id,
             owner: &held.owner,
             tokens: &held.tokens,

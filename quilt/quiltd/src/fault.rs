@@ -1,0 +1,155 @@
+//! Why a request is refused, and the only place where that becomes a gRPC status.
+
+use std::collections::HashMap;
+
+use aria_types::ErrorKind;
+use quilt_core::Refusal;
+use quilt_sandbox::SpawnError;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// One refusal: what kind, its stable reason, a text for people and a few facts for programs.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Fault {
+    pub(crate) kind: ErrorKind,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) metadata: Vec<(&'static str, String)>,
+}
+
+impl Fault {
+    fn new(kind: ErrorKind, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { kind, reason, message: message.into(), metadata: Vec::new() }
+    }
+
+    fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.metadata.push((key, value.into()));
+        self
+    }
+
+    /// `field` of the request cannot be what it is.
+    pub(crate) fn spec(field: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::new(ErrorKind::Invalid, "SPEC_INVALID", format!("{field}: {message}")).with("field", field)
+    }
+
+    pub(crate) fn live(execution_id: &str) -> Self {
+        Self::new(ErrorKind::Exists, "EXECUTION_EXISTS", format!("execution {execution_id} is live"))
+    }
+
+    pub(crate) fn unknown(execution_id: &str) -> Self {
+        Self::new(ErrorKind::NotFound, "EXECUTION_UNKNOWN", format!("execution {execution_id:?} is not live"))
+    }
+
+    pub(crate) fn queue_full(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Exhausted, "QUEUE_FULL", message)
+    }
+
+    pub(crate) fn shutdown() -> Self {
+        Self::new(ErrorKind::Unavailable, "SHUTDOWN", "the engine stops")
+    }
+
+    /// The descriptors of a fresh cage could not be used; the machine is short of something.
+    pub(crate) fn relay(source: &std::io::Error) -> Self {
+        Self::new(ErrorKind::Internal, "SANDBOX_STEP", format!("step relay: {source}")).with("step", "relay")
+    }
+
+    /// A thread that built a cage is gone without an answer.
+    pub(crate) fn bug(what: &str) -> Self {
+        Self::new(ErrorKind::Internal, "BUG", what)
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::Syntax { source, .. } => {
+                Self::new(ErrorKind::Invalid, "TOKEN_SYNTAX", message).with("rule", source.code())
+            }
+            Refusal::NotAllowed(denied) => Self::new(ErrorKind::Denied, "TOKEN_NOT_ALLOWED", message)
+                .with("token", denied.token.as_str())
+                .with("rules", denied.rules),
+            Refusal::Busy { token, held, holder } => Self::new(ErrorKind::Conflict, "TOKEN_BUSY", message)
+                .with("token", token.as_str())
+                .with("held", held.as_str())
+                .with("holder", holder),
+            Refusal::Duplicate { execution_id } => Self::live(&execution_id),
+            Refusal::TooManyTokens { .. } => Self::spec("tokens", message),
+            Refusal::Full { .. } => Self::queue_full(message),
+            Refusal::FencesSpent => Self::new(ErrorKind::Unavailable, "FENCES_SPENT", message),
+        }
+    }
+}
+
+impl From<SpawnError> for Fault {
+    fn from(error: SpawnError) -> Self {
+        let step = |step: &'static str, message: String| {
+            Self::new(ErrorKind::Internal, "SANDBOX_STEP", message).with("step", step)
+        };
+        match error {
+            SpawnError::Spec { what } => Self::spec("program", what),
+            SpawnError::NoUid { .. } => Self::queue_full(error.to_string()),
+            SpawnError::Closing => Self::shutdown(),
+            SpawnError::Step { step: name, source } => step(name, format!("step {name}: {source}")),
+            SpawnError::Died { step: name } => step(name, error.to_string()),
+        }
+    }
+}
+
+impl From<Fault> for Status {
+    fn from(fault: Fault) -> Self {
+        let metadata: HashMap<String, String> =
+            fault.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let details = ErrorDetails::with_error_info(fault.reason, "quilt", metadata);
+        Status::with_error_details(code(fault.kind), fault.message, details)
+    }
+}
+
+fn code(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::Invalid => Code::InvalidArgument,
+        ErrorKind::Unauthenticated => Code::Unauthenticated,
+        ErrorKind::Denied => Code::PermissionDenied,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::Exists => Code::AlreadyExists,
+        ErrorKind::State => Code::FailedPrecondition,
+        ErrorKind::Conflict => Code::Aborted,
+        ErrorKind::Exhausted => Code::ResourceExhausted,
+        ErrorKind::Deadline => Code::DeadlineExceeded,
+        ErrorKind::Cancelled => Code::Cancelled,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Damaged => Code::DataLoss,
+        ErrorKind::Internal => Code::Internal,
+        ErrorKind::Unsupported => Code::Unimplemented,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(fault: Fault, expected: Code, reason: &str, key: &str) {
+        let status = Status::from(fault);
+        assert_eq!(status.code(), expected);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.domain.as_str(), info.reason.as_str()), ("quilt", reason));
+        assert!(key.is_empty() || info.metadata.contains_key(key), "{:?}", info.metadata);
+    }
+
+    #[test]
+    fn every_refusal_carries_its_reason_and_facts() {
+        let step = SpawnError::Step { step: "mount.proc", source: std::io::Error::from_raw_os_error(1) };
+        check(step.into(), Code::Internal, "SANDBOX_STEP", "step");
+        check(SpawnError::Died { step: "pivot" }.into(), Code::Internal, "SANDBOX_STEP", "step");
+        check(SpawnError::Spec { what: "x".into() }.into(), Code::InvalidArgument, "SPEC_INVALID", "field");
+        check(SpawnError::NoUid { uid_count: 4 }.into(), Code::ResourceExhausted, "QUEUE_FULL", "");
+        check(SpawnError::Closing.into(), Code::Unavailable, "SHUTDOWN", "");
+        check(Fault::live("a"), Code::AlreadyExists, "EXECUTION_EXISTS", "");
+        check(Fault::unknown("a"), Code::NotFound, "EXECUTION_UNKNOWN", "");
+        let syntax = Refusal::Syntax { text: "kv:*".into(), source: aria_types::TokenError::Wildcard { found: '*' } };
+        check(syntax.into(), Code::InvalidArgument, "TOKEN_SYNTAX", "rule");
+    }
+}
