@@ -5,7 +5,7 @@
 import { type AnyCommand, type Args, type Context, flag, option, type Stdin, type Values } from "./command.ts";
 import { type Entry, entries, isGroup, sections } from "./commands.ts";
 import { escapeLine } from "./escape.ts";
-import { Exit, UserError } from "./errors.ts";
+import { Exit, type ExitCode, UserError } from "./errors.ts";
 import { commandHelp, groupHelp, programHelp } from "./help.ts";
 import { parseArgs } from "./parse.ts";
 import { didYouMean } from "./suggest.ts";
@@ -42,25 +42,28 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
   // Until the command's own parse is done, these decide how its failure is shown.
   const early = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : argv.length);
   let ui = makeUi(world, { json: early.includes("--json"), verbose: early.includes("-v") || early.includes("--verbose") });
+  let failureExit: ExitCode | undefined;
   try {
     const found = await find(argv);
+    if ("command" in found) failureExit = found.command.failureExit;
     const parsed = "command" in found ? parseCommand(found, world) : parseHelp(found, world);
     ui = makeUi(world, parsed.globals);
     const code = await parsed.run(ui);
     await ui.flush();
     return code;
   } catch (error) {
-    return await failed(error, ui, world);
+    return await failed(error, ui, world, failureExit);
   }
 }
 
-async function failed(error: unknown, ui: Ui, world: World): Promise<number> {
+async function failed(error: unknown, ui: Ui, world: World, failureExit: ExitCode | undefined): Promise<number> {
   if (error instanceof ClosedPipe) return EXIT_CLOSED_PIPE;
-  const interrupted = world.signal.aborted && !(error instanceof UserError && error.exit === Exit.interrupted);
+  const interrupted = world.signal.aborted && !(error instanceof UserError && error.code === "INTERRUPTED");
   const shown = interrupted ? new UserError("INTERRUPTED", "interrupted", { exit: Exit.interrupted, cause: error }) : error;
   ui.fail(shown);
   await ui.flush().catch(() => undefined);
-  return shown instanceof UserError ? shown.exit : Exit.unexpected;
+  if (shown instanceof UserError && shown.exit === Exit.interrupted) return Exit.interrupted;
+  return failureExit ?? (shown instanceof UserError ? shown.exit : Exit.unexpected);
 }
 
 interface Ready {

@@ -13,6 +13,7 @@
 //! });
 //! ```
 
+import type { ExitCode } from "./errors.ts";
 import type { Ui } from "./ui.ts";
 
 /** One declared argument; `T` is what `run` receives. Keys in camelCase become `--kebab-case`. */
@@ -64,6 +65,8 @@ export interface Command<A extends Args = Args> {
   readonly examples: readonly string[];
   /** Unknown options and surplus words go to `extra` instead of being refused. */
   readonly collectExtra: boolean;
+  /** Exit code of every failure of arc itself, where the table's codes would be taken for the program's (`exec`). */
+  readonly failureExit: ExitCode | undefined;
   readonly run: (args: Values<A>, context: Context, extra: readonly string[]) => Promise<RunResult>;
 }
 
@@ -87,6 +90,7 @@ export function command<A extends Args>(definition: {
   readonly args: A;
   readonly examples?: readonly string[];
   readonly collectExtra?: boolean;
+  readonly failureExit?: ExitCode;
   readonly run: (args: Values<A>, context: Context, extra: readonly string[]) => Promise<RunResult>;
 }): Command<A> {
   return {
@@ -96,6 +100,7 @@ export function command<A extends Args>(definition: {
     args: definition.args,
     examples: definition.examples ?? [],
     collectExtra: definition.collectExtra ?? false,
+    failureExit: definition.failureExit,
     run: definition.run,
   };
 }

@@ -22,6 +22,7 @@ export const sections: readonly Section[] = [
       { name: "ls", summary: "List the bundles and tools on a device", load: async () => (await import("./commands/ls.ts")).ls },
       { name: "rm", summary: "Remove a bundle from a device", load: async () => (await import("./commands/rm.ts")).rm },
       { name: "invoke", summary: "Call a tool", load: async () => (await import("./commands/invoke.ts")).invoke },
+      { name: "logs", summary: "Show what runs wrote and what happened to them", load: async () => (await import("./commands/logs.ts")).logs },
       { name: "device", summary: "Devices this user knows: init, add, key, use, ls, rm", load: async () => (await import("./commands/device.ts")).device },
     ],
   },
@@ -29,7 +30,9 @@ export const sections: readonly Section[] = [
     title: "help",
     commands: [
       { name: "explain", summary: "Explain an error code", load: async () => (await import("./commands/explain.ts")).explain },
+      { name: "doctor", summary: "Check toolchain, credentials and device", load: async () => (await import("./commands/doctor.ts")).doctor },
       { name: "version", summary: "Versions of arc and of the device", load: async () => (await import("./commands/version.ts")).version },
+      { name: "completion", summary: "Print a completion script for bash, zsh or fish", load: async () => (await import("./commands/completion.ts")).completion },
       { name: "help", summary: "Help on arc or one of its commands", load: async () => (await import("./commands/help.ts")).help },
     ],
   },

@@ -102,6 +102,11 @@ export class Ui {
     if (!this.quiet) this.#err(text);
   }
 
+  /** How something ended badly without being an error of arc; `-q` does not silence it. */
+  complain(text: string): void {
+    this.#err(`arc: ${escapeText(text)}`);
+  }
+
   /** Only with `-v`. */
   detail(text: string): void {
     if (this.verbose) this.#err(this.errStyle.dim(text));

@@ -17,6 +17,11 @@ export function keySha256(keyPem: string): string {
   return sha256Hex(spki(createPrivateKey(keyPem)));
 }
 
+/** The same for the key inside a certificate. */
+export function publicKeySha256(certificatePem: string): string {
+  return sha256Hex(new Uint8Array(new X509Certificate(certificatePem).publicKey.export({ type: "spki", format: "der" })));
+}
+
 /** Lower-case hex SHA-256 of a certificate's DER. */
 export function certificateSha256(der: Uint8Array): string {
   return sha256Hex(der);

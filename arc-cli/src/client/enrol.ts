@@ -1,6 +1,6 @@
 //! Becoming an identity of a device: over its socket, or over TCP with a key it was told to expect.
 
-import { createHash, randomBytes, X509Certificate } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { mkdir, readFile, rename, rm } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { type Config, type StoredContext, updateConfig, writePrivate } from "../
 import { DeviceError, Exit, UserError } from "../errors.ts";
 import type { EnrollResponse } from "../gen/aria/v1/node_pb.ts";
 import type { Target } from "./channel.ts";
-import { certificateDer, certificateRequest, certificateSha256, keySha256, newKeyPem, pem, selfSigned } from "./der.ts";
+import { certificateDer, certificateRequest, certificateSha256, keySha256, newKeyPem, pem, publicKeySha256, selfSigned } from "./der.ts";
 import { CALL_TIMEOUT_MS, splitAddress, withTarget } from "./session.ts";
 import { deviceError, refusedCertificate } from "./status.ts";
 
@@ -55,10 +55,6 @@ function checkAnswer(answer: EnrollResponse, keyPem: string, doing: string): voi
     throw new DeviceError("ARC3005", `${doing}: the device answered with something that is no certificate`, { exit: Exit.unexpected, cause: error });
   }
   if (!same) throw new DeviceError("ARC3005", `${doing}: the device certified another key`, { exit: Exit.trust });
-}
-
-function publicKeySha256(certificatePem: string): string {
-  return createHash("sha256").update(new X509Certificate(certificatePem).publicKey.export({ type: "spki", format: "der" })).digest("hex");
 }
 
 /** Writes the credentials of a context as one directory and points the configuration at it. */

@@ -255,7 +255,7 @@ export class FakeDevice {
 }
 
 function fakeRun(call: Call, stdin: AsyncIterable<unknown>): FakeRun {
-  const cancelled = once(call, "cancelled").then(() => undefined);
+  const cancelled = new Promise<void>((resolve) => call.once("cancelled", () => resolve()));
   return {
     cancelled,
     stdin: stdin as AsyncIterable<Uint8Array>,
