@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: caps, no_new_privs, rlimits, seccomp
+// control: capabilities, no-new-privileges, limits, seccomp
 
 import { Case, readText } from "./_case.ts";
 import { E, show, sys, words } from "./_ffi.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: pidns
+// control: pid-namespace
 
 import { Case, list, readText } from "./_case.ts";
 import { E, sys } from "./_ffi.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: readonly_root
+// control: root-read-only
 
 import { readFileSync, statSync, unlinkSync, writeFileSync } from "node:fs";
 import { Case, list } from "./_case.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: heavy
-// control: tmpfs_limits
+// control: tmp
 // limits: --timeout 60s
 
 import { Case } from "./_case.ts";

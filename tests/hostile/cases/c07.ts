@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: nosuid_nodev, userns
+// control: tmp, user-namespace
 
 import { statSync, writeFileSync } from "node:fs";
 import { Case, readText } from "./_case.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: pivot_root, proc_subset
+// control: pivot, proc
 
 import { statSync } from "node:fs";
 import { Case, list, readText } from "./_case.ts";

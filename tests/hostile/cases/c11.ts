@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: readonly_root
+// control: root-read-only
 
 import { openSync, readSync, statSync } from "node:fs";
 import { Case, list, readText } from "./_case.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: close_fds
+// control: descriptors
 
 import { readlinkSync } from "node:fs";
 import { Case, list } from "./_case.ts";

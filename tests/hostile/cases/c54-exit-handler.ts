@@ -1,0 +1,12 @@
+// case: C54-exit-handler
+// attack: an endless loop in the exit handler
+// accepts: DEADLINE
+// profiles: tool, tool-noexec
+// cost: light
+// control: supervisor
+// limits: --timeout 2s
+
+// within: 4s
+process.on("exit", () => { for (;;) {} });
+process.exit(0);
+export {};

@@ -1,0 +1,11 @@
+// case: C54-hang
+// attack: a promise that never settles
+// accepts: DEADLINE
+// profiles: tool, tool-noexec
+// cost: light
+// control: supervisor
+// limits: --timeout 2s
+
+// within: 4s
+await new Promise(() => setInterval(() => {}, 1 << 30));
+export {};
