@@ -1,6 +1,9 @@
-//! skeleton
-use aria_core::{Digest, UnixMs};
+//! Enrolled keys: who they are, what they may do, whether they still may.
 
+use aria_core::{Digest, UnixMs};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::db::{count, digest, doing, int, lock};
 use crate::{Store, StoreError};
 
 /// What an identity may do.
@@ -23,6 +26,11 @@ impl Role {
             Self::Caller => "caller",
         }
     }
+
+    /// Reads the stored form.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Admin, Self::Operator, Self::Caller].into_iter().find(|role| role.as_str() == text)
+    }
 }
 
 /// One enrolled key.
@@ -41,22 +49,65 @@ pub struct Credential {
 }
 
 impl Store {
-    /// Enrols a key. The same key again changes subject and role and lifts a revocation.
-    /// With `once`, only the first call ever with that text succeeds (the right to enrol is used up with the same commit); the
-    /// same key may repeat it.
-    pub fn enroll(&self, _credential: &Credential, _once: Option<&str>) -> Result<(), StoreError> {
-        todo!()
+    /// Enrols a key, durably. The same key again changes subject, role and time, and lifts a revocation.
+    ///
+    /// With `once`, only the first key ever to come with that text succeeds: the right is used up in the same commit. The same
+    /// key may repeat it (its answer may have been lost); another one gets `AlreadyUsed`.
+    pub fn enroll(&self, credential: &Credential, once: Option<&str>) -> Result<(), StoreError> {
+        let mut db = lock(&self.inner.db);
+        let step = db.durable.transaction().map_err(doing("begin enrolment"))?;
+        if let Some(right) = once {
+            use_right(&step, right, &credential.spki)?;
+        }
+        let sql = "INSERT INTO credential (spki, subject, role, added_at, revoked_at) VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT (spki) DO UPDATE SET subject = ?2, role = ?3, added_at = ?4, revoked_at = ?5";
+        let Credential { spki, subject, role, added_at, revoked_at } = credential;
+        let values = params![spki.hex(), subject, role.as_str(), int(added_at.0), revoked_at.map(|time| int(time.0))];
+        step.execute(sql, values).map_err(doing("enrol a key"))?;
+        step.commit().map_err(doing("commit enrolment"))
     }
+
     /// The key's credential, revoked or not.
-    pub fn credential(&self, _spki: &Digest) -> Result<Option<Credential>, StoreError> {
-        todo!()
+    pub fn credential(&self, spki: &Digest) -> Result<Option<Credential>, StoreError> {
+        let db = lock(&self.inner.db);
+        let sql = "SELECT * FROM credential WHERE spki = ?1";
+        let found = db.durable.query_row(sql, [spki.hex()], credential).optional();
+        found.map_err(doing("look up a key"))?.transpose()
     }
+
     /// All, oldest first.
     pub fn credentials(&self) -> Result<Vec<Credential>, StoreError> {
-        todo!()
+        let db = lock(&self.inner.db);
+        let sql = "SELECT * FROM credential ORDER BY added_at, spki";
+        let mut statement = db.durable.prepare(sql).map_err(doing("list keys"))?;
+        let rows = statement.query_map([], credential).map_err(doing("list keys"))?;
+        rows.map(|row| row.map_err(doing("list keys"))?).collect()
     }
-    /// Revokes a key; `false` when there is no live one.
-    pub fn revoke(&self, _spki: &Digest, _now: UnixMs) -> Result<bool, StoreError> {
-        todo!()
+
+    /// Revokes a key, durably; `false` when there is no live one.
+    pub fn revoke(&self, spki: &Digest, now: UnixMs) -> Result<bool, StoreError> {
+        let sql = "UPDATE credential SET revoked_at = ?2 WHERE spki = ?1 AND revoked_at IS NULL";
+        let changed = lock(&self.inner.db).durable.execute(sql, params![spki.hex(), int(now.0)]);
+        Ok(changed.map_err(doing("revoke a key"))? == 1)
     }
+}
+
+fn use_right(step: &Connection, right: &str, spki: &Digest) -> Result<(), StoreError> {
+    let sql = "INSERT INTO used_right (name, spki) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET spki = spki RETURNING spki";
+    let holder: String =
+        step.query_row(sql, [right, &spki.hex()], |row| row.get(0)).map_err(doing("use a one-time right"))?;
+    if holder == spki.hex() { Ok(()) } else { Err(StoreError::AlreadyUsed(right.to_owned())) }
+}
+
+fn credential(row: &Row<'_>) -> rusqlite::Result<Result<Credential, StoreError>> {
+    let role: String = row.get("role")?;
+    let Some(role) = Role::parse(&role) else { return Ok(Err(StoreError::Corrupt { what: "credential.role" })) };
+    let revoked_at: Option<i64> = row.get("revoked_at")?;
+    Ok(Ok(Credential {
+        spki: digest(row, "spki")?,
+        subject: row.get("subject")?,
+        role,
+        added_at: UnixMs(count(row.get("added_at")?)),
+        revoked_at: revoked_at.map(|time| UnixMs(count(time))),
+    }))
 }

@@ -1,9 +1,11 @@
 //! Remembers: registry, runs, enrolled credentials, blobs.
 //!
-//! One directory, one SQLite file (WAL). What a method has acknowledged survives `kill -9` and a power cut; run starts and log
-//! lines survive `kill -9`. Every method blocks; `now` is always an argument. `Store` is cheap to clone and may be shared by threads.
+//! One directory, one SQLite file (WAL). What a method has acknowledged survives `kill -9` and a power cut; run starts, log
+//! lines and times of use survive `kill -9`. Every method blocks; `now` is always an argument. `Store` is cheap to clone and may
+//! be shared by threads.
 //!
 //! ```text
+//! <data>/lock                    held while a process has the store open
 //! <data>/aria.db                 the database
 //! <data>/bundles/<hex>/app/      unpacked code of one installed bundle
 //! <data>/blobs/<hex>             content-addressed bytes
@@ -12,7 +14,9 @@
 
 mod blobs;
 mod credentials;
+mod db;
 mod error;
+mod files;
 mod logs;
 mod meta;
 mod open;

@@ -1,9 +1,22 @@
-//! skeleton
+//! Installed bundles: a row each, a directory each, and who uses the directory right now.
+//!
+//! The directory comes first and the row second, so a row always has its directory; a crash between leaves a directory without
+//! a row, which opening removes. A directory goes away by one rename into `staging`, never piece by piece in its place.
+
+use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use aria_core::{Digest, Name, UnixMs};
+use rusqlite::{OptionalExtension, Row, params};
+use semver::Version;
 
-use crate::{Store, StoreError};
+use crate::db::{count, digest, doing, int, lock, read};
+use crate::error::StoreError;
+use crate::files::{io_error, remove};
+use crate::open::{Inner, Store};
 
 /// A bundle about to be installed.
 #[derive(Clone, Debug)]
@@ -62,46 +75,259 @@ pub enum Installed {
     Before(BundleRecord),
 }
 
-/// Keeps a bundle's directory while it is used, also when the bundle is removed meanwhile.
-#[derive(Debug)]
-pub struct BundleLease {}
+/// Bundle directories in use, and those among them that go when the last user is done.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    used: HashMap<Digest, Use>,
+}
+
+#[derive(Debug, Default)]
+struct Use {
+    holders: usize,
+    doomed: bool,
+}
+
+/// Keeps a bundle's directory while it is used, also when the bundle is removed meanwhile. Dropping the last lease of a removed
+/// bundle deletes the directory, so it may block.
+pub struct BundleLease {
+    inner: Arc<Inner>,
+    digest: Digest,
+}
+
+impl std::fmt::Debug for BundleLease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("BundleLease").field(&self.digest).finish()
+    }
+}
 
 impl BundleLease {
     /// The code, for `/app`.
     pub fn app_dir(&self) -> PathBuf {
-        todo!()
+        self.inner.bundles.join(self.digest.hex()).join("app")
     }
 }
 
+impl Drop for BundleLease {
+    fn drop(&mut self) {
+        let mut leases = lock(&self.inner.leases);
+        let Some(used) = leases.used.get_mut(&self.digest) else { return };
+        used.holders = used.holders.saturating_sub(1);
+        if used.holders > 0 {
+            return;
+        }
+        let doomed = used.doomed;
+        leases.used.remove(&self.digest);
+        // What cannot be removed now is a directory without a row: the next start removes it.
+        let trash = if doomed { self.inner.discard(&self.digest).ok().flatten() } else { None };
+        drop(leases);
+        drop(trash.map(|trash| remove(&trash)));
+    }
+}
+
+const COLUMNS: &str = "name, version, digest, interface_digest, authority_digest, size_bytes, unpacked_bytes, manifest_json, owner, installed_at";
+
 impl Store {
-    /// Installs: `place` gets the `bundles` directory and must leave the durable directory `<hex>` in it
-    /// (`Staged::commit`); then the row is written. Installs and removals run one at a time.
+    /// Installs a bundle. `place` gets the `bundles` directory and must leave the durable directory `<hex digest>` in it
+    /// (`Staged::commit` does); it is not called when the bundle is there already. Then the row is written. Installs and removals
+    /// run one at a time; lookups go on meanwhile. After an error nothing is installed.
     pub fn install(
         &self,
-        _bundle: NewBundle,
-        _now: UnixMs,
-        _place: impl FnOnce(&Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
+        bundle: NewBundle,
+        now: UnixMs,
+        place: impl FnOnce(&Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
     ) -> Result<Installed, StoreError> {
-        todo!()
+        let _alone = lock(&self.inner.installing);
+        if let Some(there) = self.find(&bundle.name, &bundle.version)? {
+            return match there.digest == bundle.digest {
+                true => Ok(Installed::Before(there)),
+                false => Err(StoreError::VersionTaken {
+                    name: there.name.to_string(),
+                    version: there.version,
+                    installed: there.digest,
+                }),
+            };
+        }
+        self.check_quota(bundle.unpacked_bytes)?;
+        // Removed while in use and now back: the directory is still whole and stays.
+        if let Some(used) = lock(&self.inner.leases).used.get_mut(&bundle.digest) {
+            used.doomed = false;
+        }
+        let digest = bundle.digest;
+        let installed = place(&self.inner.bundles).map_err(StoreError::Place).and_then(|()| self.insert(bundle, now));
+        match installed {
+            Ok(record) => Ok(Installed::Now(record)),
+            Err(error) => {
+                // What cannot be removed either has no row, so the next start removes it.
+                drop(self.release(&digest));
+                Err(error)
+            }
+        }
     }
 
     /// All installed bundles by name, then newest version first.
     pub fn bundles(&self) -> Result<Vec<BundleRecord>, StoreError> {
-        todo!()
+        let mut records = self.select("SELECT * FROM bundle", [])?;
+        sort(&mut records)?;
+        Ok(records)
     }
 
-    /// One version; `None` is the newest by semver (a release before any pre-release).
-    pub fn bundle(&self, _name: &Name, _version: Option<&str>) -> Result<BundleRecord, StoreError> {
-        todo!()
+    /// One version; `None` is the newest by semver precedence.
+    pub fn bundle(&self, name: &Name, version: Option<&str>) -> Result<BundleRecord, StoreError> {
+        let found = match version {
+            Some(version) => self.find(name, version)?,
+            None => self.versions(name)?.into_iter().next(),
+        };
+        found.ok_or_else(|| StoreError::BundleUnknown(shown(name, version)))
     }
 
     /// Removes one version, or all with `None`. Running calls keep their files until their lease ends.
-    pub fn remove_bundle(&self, _name: &Name, _version: Option<&str>) -> Result<Vec<BundleRecord>, StoreError> {
-        todo!()
+    pub fn remove_bundle(&self, name: &Name, version: Option<&str>) -> Result<Vec<BundleRecord>, StoreError> {
+        let _alone = lock(&self.inner.installing);
+        let removed = match version {
+            Some(version) => self.find(name, version)?.into_iter().collect(),
+            None => self.versions(name)?,
+        };
+        if removed.is_empty() {
+            return Err(StoreError::BundleUnknown(shown(name, version)));
+        }
+        let sql = "DELETE FROM bundle WHERE name = ?1 AND (?2 IS NULL OR version = ?2)";
+        lock(&self.inner.db).durable.execute(sql, params![name.as_str(), version]).map_err(doing("remove bundle"))?;
+        removed.iter().try_for_each(|record| self.release(&record.digest))?;
+        Ok(removed)
     }
 
-    /// Keeps the bundle's directory until the lease is dropped.
-    pub fn lease_bundle(&self, _digest: &Digest) -> Result<BundleLease, StoreError> {
-        todo!()
+    /// Keeps the bundle's directory until the lease is dropped. Cheap.
+    pub fn lease_bundle(&self, digest: &Digest) -> Result<BundleLease, StoreError> {
+        let mut leases = lock(&self.inner.leases);
+        let sql = "SELECT 1 FROM bundle WHERE digest = ?1";
+        let found = lock(&self.inner.db).durable.query_row(sql, [digest.hex()], |_| Ok(())).optional();
+        if found.map_err(doing("look up bundle"))?.is_none() {
+            return Err(StoreError::BundleUnknown(digest.to_string()));
+        }
+        leases.used.entry(*digest).or_default().holders += 1;
+        Ok(BundleLease { inner: Arc::clone(&self.inner), digest: *digest })
     }
+
+    fn find(&self, name: &Name, version: &str) -> Result<Option<BundleRecord>, StoreError> {
+        let found = self.select("SELECT * FROM bundle WHERE name = ?1 AND version = ?2", [name.as_str(), version])?;
+        Ok(found.into_iter().next())
+    }
+
+    fn versions(&self, name: &Name) -> Result<Vec<BundleRecord>, StoreError> {
+        let mut records = self.select("SELECT * FROM bundle WHERE name = ?1", [name.as_str()])?;
+        sort(&mut records)?;
+        Ok(records)
+    }
+
+    fn select(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<BundleRecord>, StoreError> {
+        let db = lock(&self.inner.db);
+        let mut statement = db.durable.prepare_cached(sql).map_err(doing("look up bundles"))?;
+        let rows = statement.query_map(params, record).map_err(doing("look up bundles"))?;
+        rows.map(|row| row.map_err(doing("look up bundles"))?).collect()
+    }
+
+    fn insert(&self, bundle: NewBundle, now: UnixMs) -> Result<BundleRecord, StoreError> {
+        let NewBundle { name, version, digest, interface_digest, authority_digest, .. } = bundle;
+        let NewBundle { size_bytes, unpacked_bytes, manifest_json, owner, .. } = bundle;
+        let sql = format!("INSERT INTO bundle ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
+        let values = params![
+            name.as_str(),
+            version,
+            digest.hex(),
+            interface_digest.hex(),
+            authority_digest.hex(),
+            int(size_bytes),
+            int(unpacked_bytes),
+            manifest_json,
+            owner,
+            int(now.0),
+        ];
+        lock(&self.inner.db).durable.execute(&sql, values).map_err(doing("install bundle"))?;
+        Ok(BundleRecord {
+            name,
+            version,
+            digest,
+            interface_digest,
+            authority_digest,
+            size_bytes,
+            unpacked_bytes,
+            manifest_json,
+            owner,
+            installed_at: now,
+        })
+    }
+
+    fn check_quota(&self, needed_bytes: u64) -> Result<(), StoreError> {
+        let quota_bytes = self.inner.config.bundles_bytes_max;
+        let sql = "SELECT coalesce(sum(unpacked_bytes), 0) FROM bundle";
+        let used = lock(&self.inner.db).durable.query_row(sql, [], |row| row.get(0));
+        let used = count(used.map_err(doing("sum up bundles"))?);
+        if used.saturating_add(needed_bytes) <= quota_bytes {
+            return Ok(());
+        }
+        Err(StoreError::DiskQuota { of: "bundles", needed_bytes, quota_bytes })
+    }
+
+    /// The directory of a bundle without a row goes now, or with its last lease.
+    fn release(&self, digest: &Digest) -> Result<(), StoreError> {
+        let mut leases = lock(&self.inner.leases);
+        if let Some(used) = leases.used.get_mut(digest) {
+            used.doomed = true;
+            return Ok(());
+        }
+        let trash = self.inner.discard(digest)?;
+        drop(leases);
+        trash.map_or(Ok(()), |trash| remove(&trash))
+    }
+}
+
+impl Inner {
+    /// Moves a bundle's directory out of sight; the caller removes what comes back when it holds no lock.
+    fn discard(&self, digest: &Digest) -> Result<Option<PathBuf>, StoreError> {
+        let from = self.bundles.join(digest.hex());
+        let to = self.staged_path("bundle-trash");
+        match fs::rename(&from, &to) {
+            Ok(()) => Ok(Some(to)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("remove bundle directory", &from)(error)),
+        }
+    }
+
+    /// A name in `staging` that this process did not use before; opening emptied the directory.
+    pub(crate) fn staged_path(&self, kind: &str) -> PathBuf {
+        self.staging.join(format!("{kind}-{}", self.staged.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Result<BundleRecord, StoreError>> {
+    let name: String = row.get("name")?;
+    let name = match read(Name::parse(&name), "bundle.name") {
+        Ok(name) => name,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(Ok(BundleRecord {
+        name,
+        version: row.get("version")?,
+        digest: digest(row, "digest")?,
+        interface_digest: digest(row, "interface_digest")?,
+        authority_digest: digest(row, "authority_digest")?,
+        size_bytes: count(row.get("size_bytes")?),
+        unpacked_bytes: count(row.get("unpacked_bytes")?),
+        manifest_json: row.get("manifest_json")?,
+        owner: row.get("owner")?,
+        installed_at: UnixMs(count(row.get("installed_at")?)),
+    }))
+}
+
+fn sort(records: &mut Vec<BundleRecord>) -> Result<(), StoreError> {
+    let key = |record: BundleRecord| Ok((read(Version::parse(&record.version), "bundle.version")?, record));
+    let mut keyed = records.drain(..).map(key).collect::<Result<Vec<_>, StoreError>>()?;
+    keyed.sort_by(|(a_version, a), (b_version, b)| a.name.cmp(&b.name).then(b_version.cmp(a_version)));
+    records.extend(keyed.into_iter().map(|(_, record)| record));
+    Ok(())
+}
+
+fn shown(name: &Name, version: Option<&str>) -> String {
+    let version: String = version.unwrap_or_default().chars().take(128).collect();
+    if version.is_empty() { name.to_string() } else { format!("{name}@{version}") }
 }

@@ -1,7 +1,10 @@
-//! skeleton
+//! Runs: one row per invocation, from its begin to its end.
+
 use aria_core::port::Usage;
 use aria_core::{Digest, InvocationId, UnixMs};
+use rusqlite::{OptionalExtension, Row, params};
 
+use crate::db::{Db, count, doing, int, lock};
 use crate::{Store, StoreError};
 
 /// A run that begins.
@@ -45,7 +48,7 @@ pub struct RunRecord {
     pub owner: String,
     /// When it began.
     pub started_at: UnixMs,
-    /// When it ended.
+    /// When it ended; `None` while it runs, and when it is `LOST`.
     pub ended_at: Option<UnixMs>,
     /// `Outcome::label`; empty while it runs; `LOST` when the daemon died meanwhile.
     pub outcome: String,
@@ -53,25 +56,103 @@ pub struct RunRecord {
     pub message: String,
     /// What it used.
     pub usage: Usage,
-    /// Bytes of log that were not kept.
+    /// Bytes of log that were not kept. More than zero: the log is truncated.
     pub log_dropped_bytes: u64,
 }
 
 impl Store {
-    /// Writes the row of a run that begins. Survives `kill -9`; a power cut may lose it.
-    pub fn begin_run(&self, _run: &NewRun) -> Result<(), StoreError> {
-        todo!()
+    /// Writes the row of a run that begins; with too many rows the oldest ended ones go, with their logs.
+    /// Survives `kill -9`; a power cut may lose it.
+    pub fn begin_run(&self, run: &NewRun) -> Result<(), StoreError> {
+        let mut db = lock(&self.inner.db);
+        let sql = "INSERT INTO run (id, tool, bundle, owner, started_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let NewRun { id, tool, bundle, owner, started_at } = run;
+        let bundle = bundle.map(|digest| digest.hex());
+        let values = params![id.as_str(), tool, bundle, owner, int(started_at.0)];
+        db.relaxed.execute(sql, values).map_err(doing("begin a run"))?;
+        db.runs += 1;
+        db.forget_runs(self.inner.config.runs_max)
     }
-    /// Writes how a run ended, durably.
-    pub fn end_run(&self, _id: &InvocationId, _end: &RunEnd) -> Result<(), StoreError> {
-        todo!()
+
+    /// Writes how a run ended, durably. A second end is refused as `RunUnknown`.
+    pub fn end_run(&self, id: &InvocationId, end: &RunEnd) -> Result<(), StoreError> {
+        let sql = "UPDATE run SET ended_at = ?2, outcome = ?3, message = ?4, wall_ms = ?5, cpu_ms = ?6,
+            memory_peak_bytes = ?7, stdout_bytes = ?8, stderr_bytes = ?9 WHERE id = ?1 AND outcome = ''";
+        let Usage { wall_ms, cpu_ms, memory_peak_bytes, stdout_bytes, stderr_bytes } = end.usage;
+        let values = params![
+            id.as_str(),
+            int(end.ended_at.0),
+            end.outcome,
+            end.message,
+            int(wall_ms),
+            int(cpu_ms),
+            int(memory_peak_bytes),
+            int(stdout_bytes),
+            int(stderr_bytes),
+        ];
+        match lock(&self.inner.db).durable.execute(sql, values).map_err(doing("end a run"))? {
+            1 => Ok(()),
+            _ => Err(StoreError::RunUnknown(id.to_string())),
+        }
     }
+
     /// One run.
-    pub fn run(&self, _id: &InvocationId) -> Result<RunRecord, StoreError> {
-        todo!()
+    pub fn run(&self, id: &InvocationId) -> Result<RunRecord, StoreError> {
+        let db = lock(&self.inner.db);
+        let found = db.durable.query_row("SELECT * FROM run WHERE id = ?1", [id.as_str()], record).optional();
+        found.map_err(doing("look up a run"))?.ok_or_else(|| StoreError::RunUnknown(id.to_string()))?
     }
+
     /// Newest first, at most `limit`; `owner` narrows it.
-    pub fn runs(&self, _owner: Option<&str>, _limit: usize) -> Result<Vec<RunRecord>, StoreError> {
-        todo!()
+    pub fn runs(&self, owner: Option<&str>, limit: usize) -> Result<Vec<RunRecord>, StoreError> {
+        let db = lock(&self.inner.db);
+        let sql = "SELECT * FROM run WHERE ?1 IS NULL OR owner = ?1 ORDER BY seq DESC LIMIT ?2";
+        let mut statement = db.durable.prepare_cached(sql).map_err(doing("list runs"))?;
+        let rows = statement.query_map(params![owner, int(limit as u64)], record).map_err(doing("list runs"))?;
+        rows.map(|row| row.map_err(doing("list runs"))?).collect()
     }
+}
+
+impl Db {
+    /// Drops the oldest ended runs until at most `runs_max` are left or all others still run.
+    fn forget_runs(&mut self, runs_max: u64) -> Result<(), StoreError> {
+        let oldest =
+            "SELECT run.seq, log_head_bytes + log_tail_bytes FROM run WHERE outcome <> '' ORDER BY seq LIMIT 1";
+        while self.runs > runs_max {
+            let found = self.relaxed.query_row(oldest, [], |row| Ok((row.get(0)?, count(row.get(1)?)))).optional();
+            let Some((seq, logs)): Option<(i64, u64)> = found.map_err(doing("find the oldest run"))? else { break };
+            self.relaxed.execute("DELETE FROM run WHERE seq = ?1", [seq]).map_err(doing("drop an old run"))?;
+            self.runs = self.runs.saturating_sub(1);
+            self.logs_bytes = self.logs_bytes.saturating_sub(logs);
+        }
+        Ok(())
+    }
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Result<RunRecord, StoreError>> {
+    let (id, bundle): (String, Option<String>) = (row.get("id")?, row.get("bundle")?);
+    let Ok(id) = InvocationId::parse(&id) else { return Ok(Err(StoreError::Corrupt { what: "run.id" })) };
+    let Ok(bundle) = bundle.as_deref().map(Digest::from_hex).transpose() else {
+        return Ok(Err(StoreError::Corrupt { what: "run.bundle" }));
+    };
+    let number = |column: &str| row.get(column).map(count);
+    let ended_at: Option<i64> = row.get("ended_at")?;
+    Ok(Ok(RunRecord {
+        id,
+        tool: row.get("tool")?,
+        bundle,
+        owner: row.get("owner")?,
+        started_at: UnixMs(number("started_at")?),
+        ended_at: ended_at.map(|time| UnixMs(count(time))),
+        outcome: row.get("outcome")?,
+        message: row.get("message")?,
+        usage: Usage {
+            wall_ms: number("wall_ms")?,
+            cpu_ms: number("cpu_ms")?,
+            memory_peak_bytes: number("memory_peak_bytes")?,
+            stdout_bytes: number("stdout_bytes")?,
+            stderr_bytes: number("stderr_bytes")?,
+        },
+        log_dropped_bytes: number("log_dropped_bytes")?,
+    }))
 }
