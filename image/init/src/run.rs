@@ -214,6 +214,7 @@ impl Machine {
         console::say(&format!("listen {}", ready.listen));
         console::say(&format!("ca-fingerprint sha256:{}", ready.ca_sha256));
         console::say(&format!("ready after {:.2} s{kept}", now().as_secs_f64()));
+        service::warm_up();
     }
 
     fn on_signals(&mut self, signals: &SignalFd) {

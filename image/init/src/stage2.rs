@@ -3,6 +3,7 @@
 use std::fs;
 
 use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 
@@ -62,7 +63,13 @@ fn mount_trees() -> Result<(), InitError> {
     data::directory("/run/etc", 0, 0o755)
 }
 
+/// Open files a service may have: connections and cages are bounded by the services themselves, well below this.
+const OPEN_FILES: (u64, u64) = (8192, 65_536);
+
 fn harden() {
+    if let Err(cause) = setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.0, OPEN_FILES.1) {
+        console::say(&format!("limit of open files: {cause}"));
+    }
     for (name, value) in SYSCTLS {
         if let Err(cause) = fs::write(format!("/proc/sys/{name}"), value) {
             console::say(&format!("sysctl {name}={value}: {cause}"));

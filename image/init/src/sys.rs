@@ -152,7 +152,8 @@ pub(crate) struct Place {
     pub(crate) cgroup: File,
 }
 
-/// Makes the child join its cgroup, clear its signal mask, lead its own session and drop to its user, in that order: joining needs root.
+/// Makes the child join its cgroup, clear its signal mask, lead its own session and, unless it stays root, give up every capability for good
+/// and become its user, in that order: joining needs root.
 pub(crate) fn arrange(command: &mut Command, place: Place) {
     let step = move || {
         // SAFETY: only async-signal-safe calls between fork and exec; the arguments are integers and a static string.
@@ -162,6 +163,14 @@ pub(crate) fn arrange(command: &mut Command, place: Place) {
             libc::sigemptyset(&raw mut none);
             check(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()).into())?;
             check(libc::setsid().into())?;
+            if place.uid != 0 {
+                check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())?;
+                // Ends at the first number this kernel does not know.
+                let mut capability = 0;
+                while libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) == 0 {
+                    capability += 1;
+                }
+            }
             check(libc::setgroups(0, std::ptr::null()).into())?;
             check(libc::setresgid(place.gid, place.gid, place.gid).into())?;
             check(libc::setresuid(place.uid, place.uid, place.uid).into())
