@@ -5,8 +5,8 @@
 // cost: heavy
 // control: cgroup
 // limits: --timeout 5s
-
 // within: 30s
+
 import { fork } from "./_asm.ts";
 import { NR } from "./_nr.ts";
 

@@ -5,8 +5,8 @@
 // cost: light
 // control: supervisor
 // limits: --timeout 2s
-
 // within: 4s
+
 process.on("exit", () => { for (;;) {} });
 process.exit(0);
 export {};

@@ -5,7 +5,7 @@
 // cost: light
 // control: supervisor
 // limits: --timeout 2s
-
 // within: 4s
+
 await new Promise(() => setInterval(() => {}, 1 << 30));
 export {};

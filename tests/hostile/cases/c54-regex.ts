@@ -5,8 +5,8 @@
 // cost: light
 // control: supervisor
 // limits: --timeout 2s
-
 // within: 4s
+
 /^(([a-z])+.)+[A-Z]([a-z])+$/.test("a".repeat(200));
 for (;;) {}
 export {};

@@ -5,8 +5,8 @@
 // cost: light
 // control: supervisor
 // limits: --timeout 2s
-
 // within: 4s
+
 import { sys, words } from "./_ffi.ts";
 import { NR } from "./_nr.ts";
 

@@ -1,0 +1,16 @@
+// case: C66-stack
+// attack: a stack that points nowhere
+// accepts: SIGNALLED
+// profiles: tool, tool-noexec
+// cost: light
+// control: seeded
+// limits: --timeout 20s
+
+import { Asm } from "./_asm.ts";
+import { sys, words } from "./_ffi.ts";
+import { NR } from "./_nr.ts";
+
+// The kernel's own action, not the handlers Bun installs.
+for (const signal of [4, 5, 6, 7, 8, 11]) sys(NR.rt_sigaction, signal, words(0, 0, 0, 0), 0, 8);
+// xor rsp, rsp; push rax
+new Asm().raw(0x48, 0x31, 0xe4, 0x50).place()();
