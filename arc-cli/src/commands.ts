@@ -22,6 +22,7 @@ export const sections: readonly Section[] = [
       { name: "ls", summary: "List the bundles and tools on a device", load: async () => (await import("./commands/ls.ts")).ls },
       { name: "rm", summary: "Remove a bundle from a device", load: async () => (await import("./commands/rm.ts")).rm },
       { name: "invoke", summary: "Call a tool", load: async () => (await import("./commands/invoke.ts")).invoke },
+      { name: "exec", summary: "Run a script in a sandbox on a device", load: async () => (await import("./commands/exec.ts")).exec },
       { name: "logs", summary: "Show what runs wrote and what happened to them", load: async () => (await import("./commands/logs.ts")).logs },
       { name: "device", summary: "Devices this user knows: init, add, key, use, ls, rm", load: async () => (await import("./commands/device.ts")).device },
     ],

@@ -1,4 +1,5 @@
-//! The long form of every error code, for `arc explain`. Codes: ARC1xxx compiler, ARC2xxx command line, ARC3xxx client, words in capitals: the device.
+//! The long form of every error code, for `arc explain`. Codes: ARC1xxx compiler, ARC2xxx command line, ARC3xxx client,
+//! words in capitals: reasons and outcomes a device gives.
 
 export interface Explanation {
   readonly code: string;
@@ -9,6 +10,6 @@ export interface Explanation {
 }
 
 export async function explanations(): Promise<ReadonlyMap<string, Explanation>> {
-  const { own } = await import("./explanations/own.ts");
-  return new Map(own.map((item) => [item.code, item]));
+  const [{ own }, { device }, compiler] = await Promise.all([import("./explanations/own.ts"), import("./explanations/device.ts"), import("./compiler/diagnostics.ts")]);
+  return new Map([...compiler.explanations, ...own, ...device].map((item) => [item.code, item]));
 }
