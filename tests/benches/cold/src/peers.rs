@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 
 use crate::{EXPECTED, MEMORY_BYTES, PIDS, Row};
@@ -70,9 +72,23 @@ impl Drop for Peer {
     }
 }
 
+/// crun refuses a hybrid machine; in a mount namespace of the helper's own it sees the v1 controllers alone.
+fn hide_unified_tree() -> anyhow::Result<()> {
+    let unified = Path::new("/sys/fs/cgroup/unified");
+    if !unified.join("cgroup.procs").exists() {
+        return Ok(());
+    }
+    unshare(CloneFlags::CLONE_NEWNS).context("own mount namespace")?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).context("private mounts")?;
+    umount2(unified, MntFlags::MNT_DETACH).context("hide the unified tree")
+}
+
 /// The helper's side: join the leaves, then run the command once per line and answer with microseconds.
 pub(crate) fn serve(args: &[String]) -> anyhow::Result<()> {
     let [leaves, program, rest @ ..] = args else { bail!("--peer LEAVES PROGRAM ARGS…") };
+    if program == "crun" {
+        hide_unified_tree()?;
+    }
     for leaf in leaves.split(':').filter(|leaf| !leaf.is_empty()) {
         fs::write(format!("{leaf}/cgroup.procs"), "0").with_context(|| format!("join {leaf}"))?;
     }
@@ -105,7 +121,7 @@ pub(crate) fn bare(root: &Path, work: &Path) -> anyhow::Result<Peer> {
 
 /// bubblewrap with every namespace, in a leaf with our limits.
 pub(crate) fn bubblewrap(root: &Path, work: &Path) -> anyhow::Result<Peer> {
-    let leaves = limited_leaf(&format!("aria-bench-{}", std::process::id()))?;
+    let leaves = limited_leaf(&format!("aria-bench-leaf-{}", std::process::id()))?;
     let argv = words(&[
         "bwrap", "--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", "--clearenv", "--setenv", "HOME", "/tmp", "--ro-bind", &text(root), "/", "--proc", "/proc", "--dev", "/dev",
@@ -147,7 +163,7 @@ pub(crate) fn crun(root: &Path, work: &Path) -> anyhow::Result<Peer> {
     let bundle = work.join("crun");
     fs::create_dir_all(&bundle).context("create the crun bundle")?;
     fs::write(bundle.join("config.json"), crun_config(root, work)?.to_string()).context("write config.json")?;
-    let id = format!("aria-bench-{}", std::process::id());
+    let id = format!("aria-bench-crun-{}", std::process::id());
     let argv = words(&["crun", "--cgroup-manager=cgroupfs", "--root", &text(&work.join("crun-state")), "run", "--bundle", &text(&bundle), &id]);
     Peer::start("crun", Vec::new(), &argv)
 }
