@@ -77,7 +77,7 @@ type Method = (...args: never[]) => unknown;
  */
 export function tool(options?: ToolOptions): (method: Method, context: ClassMethodDecoratorContext) => void;
 export function tool(method: Method, context: ClassMethodDecoratorContext): void;
-export function tool(_first?: ToolOptions | Method, context?: ClassMethodDecoratorContext): void | (() => void) {
+export function tool(_first?: ToolOptions | Method, context?: ClassMethodDecoratorContext): void | ((method: Method, context: ClassMethodDecoratorContext) => void) {
   if (context === undefined) return () => undefined;
 }
 

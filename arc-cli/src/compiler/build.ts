@@ -1,15 +1,13 @@
 //! A project to a bundle: compile, bundle, write, and read it back with the strict reader before anybody gets it.
 
-import { readFileSync } from "node:fs";
-
 import { bundle, type EntryPoint } from "./bundler.ts";
-import { compile, type Compiled, type CompiledTool } from "./compile.ts";
+import type { Compiled, CompiledTool } from "./compile.ts";
 import { CompileError } from "./diagnostics.ts";
 import { BundleError } from "../bundle/error.ts";
 import { authorityDigest, digestOf, interfaceDigest } from "../bundle/digest.ts";
 import { openBundle, writeBundle, type Bundle } from "../bundle/layout.ts";
 import type { Manifest, ToolManifest } from "../bundle/manifest.ts";
-import { byPathBytes, type TarEntry } from "../bundle/tar.ts";
+import type { TarEntry } from "../bundle/tar.ts";
 import { ARC_VERSION } from "../version.ts";
 
 export interface Built {
@@ -25,6 +23,8 @@ export type Progress = (step: string) => void;
 /** Builds the project at or above a directory. Throws `CompileError` with every finding. */
 export async function build(from: string, progress: Progress = () => undefined): Promise<Built> {
   progress("reading types");
+  // Loaded here alone: TypeScript is large, and a program of `arc exec` is built without it.
+  const { compile } = await import("./compile.ts");
   return buildCompiled(compile(from), progress);
 }
 
@@ -33,8 +33,7 @@ export async function buildCompiled(compiled: Compiled, progress: Progress = () 
   if (compiled.diagnostics.length > 0) throw new CompileError(compiled.diagnostics);
   const { root } = compiled.project;
   progress(`bundling ${compiled.tools.length} ${compiled.tools.length === 1 ? "tool" : "tools"}`);
-  const code = await bundle(root, compiled.tools.map(entryOf));
-  const sources = collectSources(root, code);
+  const { code, sources } = await bundle(root, compiled.tools.map(entryOf));
   const manifest = toManifest(compiled, sources);
   progress("compressing");
   return seal(manifest, [...code, ...sources]);
@@ -112,19 +111,6 @@ function entryOf(tool: CompiledTool): EntryPoint {
     "",
   ].join("\n");
   return { path: entryPath(tool), source };
-}
-
-/** The author's own files that went into the code, as the source maps name them. */
-export function collectSources(root: string, code: readonly TarEntry[]): TarEntry[] {
-  const paths = new Set<string>();
-  for (const file of code.filter(({ path }) => path.endsWith(".js.map"))) {
-    const { sources } = JSON.parse(new TextDecoder().decode(file.bytes)) as { sources: string[] };
-    for (const source of sources) {
-      const path = source.replace(/^\.\.\//, "");
-      if (path.startsWith("src/")) paths.add(path);
-    }
-  }
-  return [...paths].map((path) => ({ path, bytes: new Uint8Array(readFileSync(`${root}/${path}`)) })).sort(byPathBytes);
 }
 
 /** Digest over names and contents of the sources, in path order. */

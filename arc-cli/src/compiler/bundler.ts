@@ -1,32 +1,66 @@
 //! Tools to JavaScript: one self-contained module per tool, with its source map, the same bytes wherever it is built.
 //!
 //! The entry of each tool is generated and kept in memory. Paths of the machine must not reach the output: `__dirname`
-//! becomes the place in the sandbox, source maps name files relative to the project.
+//! is asked for at run time, comments that name files are dropped, source maps name files as the sandbox sees them.
 
 import { readFileSync } from "node:fs";
 import { join, relative, resolve, sep } from "node:path";
 import type { BunPlugin } from "bun";
 
+import { byPathBytes, type TarEntry } from "../bundle/tar.ts";
+import { ASSET_IMPORT, Assets } from "./asset.ts";
 import { sdkDirectory } from "./assets.ts";
 import { CompileError, type Diagnostic } from "./diagnostics.ts";
-import type { TarEntry } from "../bundle/tar.ts";
 
-/** Where the code layer is mounted. */
-const APP = "/app";
-
+/** A module to be made. Its source imports files of the project as `aria:project/<path>`. */
 export interface EntryPoint {
   /** Path in the bundle, for example `code/forecast.js`. */
   readonly path: string;
-  /** Source of the entry module. It imports the project's files as `aria:project/<path>`. */
   readonly source: string;
 }
 
-/** Bundles every entry. The result holds the modules, their maps and the assets they refer to. */
-export async function bundle(root: string, entries: readonly EntryPoint[]): Promise<TarEntry[]> {
-  const byName = new Map(entries.map((entry) => [entry.path.replace(/^code\//, "").replace(/\.js$/, ""), entry]));
-  const assets = new Map<string, Uint8Array>();
+/** A file that is itself the entry, absolute, and its path in the bundle. */
+export interface EntryFile {
+  readonly path: string;
+  readonly file: string;
+}
+
+export interface Bundled {
+  /** Modules, maps and assets, below `code/`. */
+  readonly code: readonly TarEntry[];
+  /** The author's own files that went in, below `src/`. */
+  readonly sources: readonly TarEntry[];
+}
+
+/** Bundles every entry. `root` is the directory of the project; nothing below it is written. */
+export async function bundle(root: string, entries: readonly EntryPoint[]): Promise<Bundled> {
+  const byName = new Map(entries.map((entry) => [nameOf(entry.path), entry.source]));
+  return run({ root, entrypoints: [...byName.keys()].map((name) => `aria:entry/${name}`), naming: "[name].[ext]", entries: byName, beside: "src/_/" });
+}
+
+/** Bundles one file that is a program: nothing wraps it. */
+export async function bundleFile(root: string, { path, file }: EntryFile): Promise<Bundled> {
+  return run({ root, entrypoints: [file], naming: `${nameOf(path)}.[ext]`, entries: new Map(), beside: "src/" });
+}
+
+function nameOf(path: string): string {
+  return path.replace(/^code\//, "").replace(/\.js$/, "");
+}
+
+interface Job {
+  readonly root: string;
+  readonly entrypoints: string[];
+  readonly naming: string;
+  /** Sources of generated entries by name. */
+  readonly entries: ReadonlyMap<string, string>;
+  /** Where sources lie in the bundle that are not below `src/` of the root. */
+  readonly beside: string;
+}
+
+async function run({ root, entrypoints, naming, entries, beside }: Job): Promise<Bundled> {
+  const assets = new Assets();
   const result = await Bun.build({
-    entrypoints: [...byName.keys()].map((name) => `aria:entry/${name}`),
+    entrypoints,
     root,
     target: "bun",
     format: "esm",
@@ -34,49 +68,75 @@ export async function bundle(root: string, entries: readonly EntryPoint[]): Prom
     // White space only: names stay for stack traces, and the comments that name files by their place on this machine go.
     minify: { whitespace: true, syntax: false, identifiers: false },
     throw: false,
-    define: { __dirname: JSON.stringify(`${APP}/code`), __filename: JSON.stringify(`${APP}/code/module.js`) },
-    naming: { entry: "[name].[ext]", asset: "assets/[name]-[hash].[ext]" },
-    plugins: [plugin(root, byName, assets)],
+    banner: "const __aria_dirname=import.meta.dirname,__aria_filename=import.meta.filename;",
+    define: { __dirname: "__aria_dirname", __filename: "__aria_filename" },
+    naming: { entry: naming },
+    plugins: [plugin(root, entries, assets)],
   });
-  if (!result.success) throw new CompileError(result.logs.filter((log) => log.level === "error").map((log) => diagnosticOf(root, log)));
-  const files: TarEntry[] = [];
-  for (const output of result.outputs) {
-    const path = `code/${output.path.replace(/^\.?\//, "")}`;
-    if (output.kind === "entry-point") files.push({ path, bytes: utf8(cleanCode(await output.text(), path)) });
-    else if (output.kind === "sourcemap") files.push({ path, bytes: utf8(cleanMap(await output.text(), root)) });
-    else files.push({ path, bytes: new Uint8Array(await output.arrayBuffer()) });
-  }
-  for (const [name, bytes] of assets) files.push({ path: `code/assets/${name}`, bytes });
-  refuseMachinePaths(root, files);
-  return files;
+  const errors = result.logs.filter((log) => log.level === "error").map((log) => diagnosticOf(root, log));
+  errors.push(...assets.missing.map((missing): Diagnostic => ({ id: "ARC1092", message: `${relative(root, missing.file)}: ${JSON.stringify(missing.name)} ${missing.why}` })));
+  if (errors.length > 0 || !result.success) throw new CompileError(errors);
+  return collect({ root, beside }, result.outputs, assets);
 }
 
-function plugin(root: string, entries: ReadonlyMap<string, EntryPoint>, assets: Map<string, Uint8Array>): BunPlugin {
+async function collect(places: Places, outputs: readonly Bun.BuildArtifact[], assets: Assets): Promise<Bundled> {
+  const code: TarEntry[] = [];
+  const sources = new Map<string, TarEntry>();
+  for (const output of outputs) {
+    const path = `code/${output.path.replace(/^\.?\//, "")}`;
+    if (output.kind === "sourcemap") {
+      const { map, own } = cleanMap(await output.text(), places);
+      code.push({ path, bytes: utf8(map) });
+      for (const file of own) sources.set(file.path, file);
+    } else if (output.kind === "entry-point") code.push({ path, bytes: utf8(cleanCode(await output.text(), path)) });
+    else code.push({ path, bytes: new Uint8Array(await output.arrayBuffer()) });
+  }
+  for (const [name, bytes] of assets.files) code.push({ path: `code/${name}`, bytes });
+  return { code: code.sort(byPathBytes), sources: [...sources.values()].sort(byPathBytes) };
+}
+
+function plugin(root: string, entries: ReadonlyMap<string, string>, assets: Assets): BunPlugin {
+  const own = (path: string): boolean => path.startsWith(root + sep) && !path.includes("/node_modules/");
   return {
     name: "aria",
     setup(build) {
       build.onResolve({ filter: /^aria:entry\// }, ({ path }) => ({ path: path.slice("aria:entry/".length), namespace: "aria" }));
-      build.onLoad({ filter: /.*/, namespace: "aria" }, ({ path }) => ({ contents: entries.get(path)?.source ?? "", loader: "js" }));
-      build.onResolve({ filter: /^aria:project\// }, ({ path }) => ({ path: join(root, path.slice("aria:project/".length)) }));
+      build.onLoad({ filter: /.*/, namespace: "aria" }, ({ path }) => ({ contents: entries.get(path) ?? "", loader: "js" }));
+      build.onResolve({ filter: /^aria:project\// }, ({ path }) => ({ path: resolve(root, path.slice("aria:project/".length)) }));
       build.onResolve({ filter: /^@aria\/sdk$/ }, () => ({ path: "index.ts", namespace: "aria-sdk" }));
-      build.onResolve({ filter: /^\.\//, namespace: "aria-sdk" }, ({ path }) => ({ path: path.slice(2), namespace: "aria-sdk" }));
+      build.onResolve({ filter: /^aria-sdk:/ }, ({ path }) => ({ path: path.slice("aria-sdk:".length), namespace: "aria-sdk" }));
       build.onLoad({ filter: /.*/, namespace: "aria-sdk" }, ({ path }) => ({ contents: sdkSource(path), loader: "ts" }));
       build.onLoad({ filter: /\.node$/ }, ({ path }) => {
         throw new Error(`native addon ${relative(root, path)}`);
+      });
+      build.onLoad({ filter: ASSET_IMPORT }, ({ path }) => ({ contents: assets.module(path), loader: "js" }));
+      build.onLoad({ filter: /\.[cm]?[jt]sx?$/ }, ({ path }) => {
+        const contents = assets.rewrite(path, readFileSync(path, "utf8"), own(path));
+        return contents === undefined ? undefined : { contents, loader: loaderOf(path) };
       });
     },
   };
 }
 
-/** A file of the SDK. The bundler keeps comments that begin with `!`, and these are not for the sandbox. */
+function loaderOf(path: string): "ts" | "tsx" | "jsx" {
+  if (path.endsWith(".tsx")) return "tsx";
+  return /\.[cm]?ts$/.test(path) ? "ts" : "jsx";
+}
+
+/**
+ * A file of the SDK, whose imports stay in its namespace. The bundler keeps comments that begin with `!`, and these are
+ * not for the sandbox.
+ */
 function sdkSource(name: string): string {
-  return readFileSync(join(sdkDirectory, name), "utf8").replace(/^\/\/!/gm, "//");
+  return readFileSync(join(sdkDirectory, name), "utf8")
+    .replace(/^\/\/!/gm, "//")
+    .replace(/(from\s+")\.\//g, "$1aria-sdk:");
 }
 
 /** The map is linked by name so that the runtime maps stack traces by itself; the debug id would be noise. */
 function cleanCode(code: string, path: string): string {
   const body = code.replace(/\n\/\/# (?:debugId|sourceMappingURL)=.*(?=\n|$)/g, "").trimEnd();
-  return `${body}\n\n//# sourceMappingURL=${path.split("/").at(-1)}.map\n`;
+  return `${body}\n//# sourceMappingURL=${path.split("/").at(-1)}.map\n`;
 }
 
 interface SourceMap {
@@ -85,40 +145,43 @@ interface SourceMap {
   debugId?: string;
 }
 
-/** Sources as the sandbox sees them: `../src/x.ts` from `/app/code/`. The SDK and dependencies get names of their own. */
-function cleanMap(text: string, root: string): string {
+/** Sources named relative to `/app/code/`, and the text of those that are the author's. */
+function cleanMap(text: string, places: Places): { map: string; own: TarEntry[] } {
   const map = JSON.parse(text) as SourceMap;
+  const own: TarEntry[] = [];
   delete map.debugId;
-  map.sources = map.sources.map((source) => sourceName(source, root));
-  return JSON.stringify(map);
+  map.sources = map.sources.map((source, i) => {
+    const name = sourceName(source, places);
+    const content = map.sourcesContent?.[i];
+    if (name.startsWith("src/") && typeof content === "string") own.push({ path: name, bytes: utf8(content) });
+    return `../${name}`;
+  });
+  return { map: JSON.stringify(map), own };
 }
 
-function sourceName(source: string, root: string): string {
+type Places = Pick<Job, "root" | "beside">;
+
+/** Where a source lies in the bundle. */
+function sourceName(source: string, { root, beside }: Places): string {
   const virtual = /^(aria|aria-sdk):(.*)$/.exec(source);
-  if (virtual) return `../${virtual[1]}/${virtual[2]}`;
-  const path = resolve(root, source);
-  const at = path.lastIndexOf("/node_modules/");
-  if (at !== -1) return `..${path.slice(at)}`;
-  return `../${relative(root, path).replaceAll("../", "")}`;
-}
-
-function refuseMachinePaths(root: string, files: readonly TarEntry[]): void {
-  const needle = Buffer.from(root);
-  for (const file of files) {
-    if (root.length > 1 && Buffer.from(file.bytes).includes(needle)) throw new CompileError([{ id: "ARC1090", message: `${file.path} would hold the path of this machine (${root})` }]);
-  }
+  if (virtual) return `${virtual[1]}/${virtual[2]}`;
+  const path = relative(root, resolve(root, source)).split(sep).join("/");
+  const at = `/${path}`.lastIndexOf("/node_modules/");
+  if (at !== -1) return `/${path}`.slice(at + 1);
+  return path.startsWith("src/") ? path : `${beside}${path.replaceAll("../", "up/")}`;
 }
 
 function diagnosticOf(root: string, log: BuildMessage | ResolveMessage): Diagnostic {
   const { position } = log;
   const native = /native addon (.*)/.exec(log.message)?.[1];
-  const message = native === undefined ? log.message : `${native} is a native addon, it cannot run in the sandbox`;
+  const message = native === undefined ? log.message.replaceAll(`${root}/`, "") : `${native} is a native addon, it cannot run in the sandbox`;
   const file = position && position.file !== "" ? relative(root, resolve(root, position.file)).split(sep).join("/") : undefined;
-  const span = position && file !== undefined && !file.startsWith("..") ? { span: { file, line: position.line, column: position.column + 1, endLine: position.line, endColumn: position.column + 1 + Math.max(1, position.length) } } : {};
-  return { id: native === undefined ? "ARC1090" : "ARC1091", message, ...span };
+  const id = native !== undefined ? "ARC1091" : log.name === "ResolveMessage" ? "ARC1003" : "ARC1090";
+  if (!position || file === undefined || file.startsWith("aria:")) return { id, message };
+  const { line, column, length } = position;
+  return { id, message, span: { file, line, column, endLine: line, endColumn: column + Math.max(1, length) } };
 }
 
 function utf8(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
-

@@ -2,6 +2,7 @@
 
 import { sortDiagnostics, type Diagnostic, type Span } from "./diagnostics.ts";
 import { ambiguities, toCodecSource, type CodecSource } from "./codec.ts";
+import { kebabCase } from "./name.ts";
 import { readOptions, type OptionLiteral, type ToolSettings } from "./options.ts";
 import type { Access, Findings, FoundAria, FoundTool, TypeOracle } from "./oracle.ts";
 import { openProject, type Project, type ProjectConfig } from "./project.ts";
@@ -165,14 +166,3 @@ function fact(option: OptionLiteral | undefined, config: ProjectConfig, key: key
   }
   return written ?? (sound ? value : undefined);
 }
-
-/** `countOpen` → `count-open`, `parseHTML2Text` → `parse-html2-text`. */
-export function kebabCase(name: string): string {
-  return name
-    .replace(/([a-z0-9])([A-Z])/g, "$1-$2")
-    .replace(/([A-Z]+)([A-Z][a-z])/g, "$1-$2")
-    .replace(/[_$\s]+/g, "-")
-    .toLowerCase()
-    .replace(/^-+|-+$/g, "");
-}
-

@@ -34,14 +34,16 @@ function carets(line: string, span: Span, shift: number): string {
   return `${" ".repeat(Math.max(0, span.column - 1 - shift))}${"^".repeat(length)}`;
 }
 
+/** Where a finding is: the frame if the file can be read, else its address. Empty when it has no place. */
+export function place({ span }: Diagnostic, read: (file: string) => string | undefined): string {
+  if (!span) return "";
+  const source = read(span.file);
+  return source === undefined ? `  --> ${span.file}:${span.line}:${span.column}` : codeFrame(source, span);
+}
+
 /** One finding for people: what, where, what to do. `read` gives a file of the project or nothing. */
 export function describe(diagnostic: Diagnostic, read: (file: string) => string | undefined): string {
   const number = diagnostic.ts === undefined ? "" : ` (TS${diagnostic.ts})`;
-  const parts = [`${diagnostic.id}: ${diagnostic.message}${number}`];
-  if (diagnostic.span) {
-    const source = read(diagnostic.span.file);
-    parts.push(source === undefined ? `  --> ${diagnostic.span.file}:${diagnostic.span.line}:${diagnostic.span.column}` : codeFrame(source, diagnostic.span));
-  }
-  if (diagnostic.hint !== undefined) parts.push(`  hint  ${diagnostic.hint}`);
-  return parts.join("\n");
+  const hint = diagnostic.hint === undefined ? "" : `  hint  ${diagnostic.hint}`;
+  return [`${diagnostic.id}: ${diagnostic.message}${number}`, place(diagnostic, read), hint].filter((part) => part !== "").join("\n");
 }

@@ -18,6 +18,7 @@ export interface Discriminator {
   readonly enum?: readonly unknown[];
   readonly properties?: { readonly [key: string]: Discriminator };
   readonly required?: readonly string[];
+  readonly additionalProperties?: false;
 }
 
 /** A value that cannot be carried as JSON, or bytes that are not what the codec says. */
@@ -185,7 +186,9 @@ function matches(schema: Discriminator, value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
   const object = value as Record<string, unknown>;
   if (schema.required?.some((key) => !Object.hasOwn(object, key) || object[key] === undefined)) return false;
-  return Object.entries(schema.properties ?? {}).every(([key, inner]) => object[key] === undefined || matches(inner, object[key]));
+  const known = schema.properties ?? {};
+  if (schema.additionalProperties === false && Object.keys(object).some((key) => object[key] !== undefined && !Object.hasOwn(known, key))) return false;
+  return Object.entries(known).every(([key, inner]) => object[key] === undefined || matches(inner, object[key]));
 }
 
 function typeOf(value: unknown): string {
