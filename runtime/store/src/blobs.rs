@@ -165,13 +165,13 @@ impl Store {
     }
 
     /// Begins a blob whose digest is known: room for it is made and kept.
-    pub fn put_blob(&self, owner: &str, expected: BlobRef) -> Result<BlobWriter, StoreError> {
-        self.begin_blob(owner, Some(expected.sha256), expected.size_bytes)
+    pub fn put_blob(&self, owner: &str, expected: BlobRef, now: UnixMs) -> Result<BlobWriter, StoreError> {
+        self.begin_blob(owner, Some(expected.sha256), expected.size_bytes, now)
     }
 
     /// Begins a blob of known length whose digest comes out at the end (files a run left).
-    pub fn put_collected(&self, owner: &str, size_bytes: u64) -> Result<BlobWriter, StoreError> {
-        self.begin_blob(owner, None, size_bytes)
+    pub fn put_collected(&self, owner: &str, size_bytes: u64, now: UnixMs) -> Result<BlobWriter, StoreError> {
+        self.begin_blob(owner, None, size_bytes, now)
     }
 
     /// Uses a blob of this owner; `BlobUnknown` also for somebody else's.
@@ -188,7 +188,7 @@ impl Store {
     pub fn collect_garbage(&self, now: UnixMs) -> Result<usize, StoreError> {
         let before = now.minus(self.inner.config.blob_retention);
         let mut state = lock(&self.inner.blob_state);
-        let candidates = unused(&lock(&self.inner.db), Some(before))?;
+        let candidates = unused(&lock(&self.inner.db), before)?;
         let mut removed = 0;
         for blob in candidates.iter().filter(|blob| !state.used.contains_key(&blob.sha256)).collect::<Vec<_>>() {
             self.inner.forget(&mut state, blob)?;
@@ -203,8 +203,14 @@ impl Store {
         state.stored_bytes.saturating_add(state.reserved_bytes)
     }
 
-    fn begin_blob(&self, owner: &str, expected: Option<Digest>, size_bytes: u64) -> Result<BlobWriter, StoreError> {
-        self.inner.reserve(size_bytes)?;
+    fn begin_blob(
+        &self,
+        owner: &str,
+        expected: Option<Digest>,
+        size_bytes: u64,
+        now: UnixMs,
+    ) -> Result<BlobWriter, StoreError> {
+        self.inner.reserve(size_bytes, now)?;
         let path = self.inner.staged_path("blob");
         // Cages read it under other users; nobody writes it after this.
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
@@ -220,8 +226,9 @@ impl Store {
 }
 
 impl Inner {
-    /// Keeps room, dropping the blobs that are unused for longest when the quota needs it.
-    fn reserve(&self, size_bytes: u64) -> Result<(), StoreError> {
+    /// Keeps room, dropping the blobs that are unused for longest when the quota needs it. What was used a moment ago stays:
+    /// its owner may be about to call with it.
+    fn reserve(&self, size_bytes: u64, now: UnixMs) -> Result<(), StoreError> {
         let (limit_bytes, quota_bytes) = (self.config.blob_bytes_max, self.config.blobs_bytes_max);
         if size_bytes > limit_bytes {
             return Err(StoreError::BlobTooLarge { bytes: size_bytes, limit_bytes });
@@ -231,7 +238,8 @@ impl Inner {
             state.stored_bytes.saturating_add(state.reserved_bytes).saturating_add(size_bytes) > quota_bytes
         };
         if full(&state) {
-            for blob in unused(&lock(&self.db), None)? {
+            let before = now.minus(self.config.blob_grace);
+            for blob in unused(&lock(&self.db), before)? {
                 if !full(&state) {
                     break;
                 }
@@ -291,13 +299,13 @@ fn touch(connection: &Connection, owner: &str, sha256: &Digest, now: UnixMs) -> 
     Ok(found.map_err(doing("use a blob"))?.map(count))
 }
 
-/// Blobs by their last use, oldest first; with `before`, only those nobody used since.
-fn unused(db: &Db, before: Option<UnixMs>) -> Result<Vec<BlobRef>, StoreError> {
+/// Blobs that nobody used since `before`, the longest unused first.
+fn unused(db: &Db, before: UnixMs) -> Result<Vec<BlobRef>, StoreError> {
     let sql = "SELECT blob.sha256 AS sha256, blob.size_bytes, coalesce(max(used_at), 0) AS last
         FROM blob LEFT JOIN blob_owner USING (sha256) GROUP BY blob.sha256
-        HAVING ?1 IS NULL OR last < ?1 ORDER BY last, blob.sha256";
+        HAVING last < ?1 ORDER BY last, blob.sha256";
     let mut statement = db.durable.prepare_cached(sql).map_err(doing("list unused blobs"))?;
     let blob = |row: &rusqlite::Row<'_>| Ok(BlobRef { sha256: digest(row, "sha256")?, size_bytes: count(row.get(1)?) });
-    let rows = statement.query_map([before.map(|time| int(time.0))], blob).map_err(doing("list unused blobs"))?;
+    let rows = statement.query_map([int(before.0)], blob).map_err(doing("list unused blobs"))?;
     rows.collect::<Result<_, _>>().map_err(doing("list unused blobs"))
 }

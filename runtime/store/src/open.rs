@@ -27,6 +27,8 @@ pub struct Config {
     pub blob_bytes_max: u64,
     /// Unused blobs are dropped after this time.
     pub blob_retention: Duration,
+    /// Blobs used within this time stay even when the quota is full.
+    pub blob_grace: Duration,
     /// All unpacked bundles together.
     pub bundles_bytes_max: u64,
     /// Logs of one run before its tail.
@@ -45,6 +47,7 @@ impl Default for Config {
             blobs_bytes_max: 2 << 30,
             blob_bytes_max: 1 << 30,
             blob_retention: Duration::from_secs(3600),
+            blob_grace: Duration::from_secs(60),
             bundles_bytes_max: 4 << 30,
             log_head_bytes_max: 1 << 20,
             log_tail_bytes_max: 64 << 10,
