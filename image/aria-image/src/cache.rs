@@ -96,7 +96,7 @@ pub(crate) fn step(what: &str, output: &Path, key: &str, make: impl FnOnce(&Path
         return Ok(());
     }
     let _ = fs::remove_file(&note);
-    let next = output.with_extension("next");
+    let next = output.with_file_name(format!("{}.next", output.file_name().unwrap_or_default().to_string_lossy()));
     remove(&next)?;
     make(&next).with_context(|| what.to_owned())?;
     remove(output)?;

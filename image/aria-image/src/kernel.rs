@@ -39,10 +39,17 @@ pub(crate) fn obtain(meta_package: &str, cache: &Path) -> Result<Kernel> {
         }
     };
     let tree = trees.join(&package);
-    if !tree.is_dir() {
-        fetch(&package, &trees, &tree)?;
+    if tree.is_dir() {
+        return open(&tree);
     }
-    open(&tree)
+    match (fetch(&package, &trees, &tree), newest(&trees)) {
+        (Ok(()), _) => open(&tree),
+        (Err(cause), None) => Err(cause),
+        (Err(cause), Some(kept)) => {
+            progress("kernel", &format!("{kept} from the cache ({cause:#})"));
+            open(&trees.join(kept))
+        }
+    }
 }
 
 fn current(meta_package: &str) -> Result<String> {
@@ -65,7 +72,7 @@ fn dependency(listing: &str) -> Option<String> {
 
 fn newest(trees: &Path) -> Option<String> {
     let names = fs::read_dir(trees).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with("linux-image-") && trees.join(name).is_dir()).max()
+    names.filter(|name| name.starts_with("linux-image-") && !name.ends_with(".next") && trees.join(name).is_dir()).max()
 }
 
 fn fetch(package: &str, trees: &Path, tree: &Path) -> Result<()> {
@@ -82,7 +89,8 @@ fn fetch(package: &str, trees: &Path, tree: &Path) -> Result<()> {
         .find(|entry| entry.file_name().to_str().is_some_and(old))
         .map(|entry| entry.path());
     let deb = deb.with_context(|| format!("apt-get download {package} left no file"))?;
-    let next = tree.with_extension("next");
+    // Not with_extension: versions hold dots.
+    let next = trees.join(format!("{package}.next"));
     crate::cache::remove(&next)?;
     Call::new("dpkg-deb", &["--extract"]).arg(&deb).arg(&next).run()?;
     fs::rename(&next, tree)?;

@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<Outcome, InitError> {
     load_modules();
     let root = disk::wait("aria.root", &options.root, ROOT_PATIENCE)?;
     mount_at("erofs", &root, NEW_ROOT)?;
-    console::say(&format!("root {} mounted read-only", root.display()));
+    console::say(&format!("root {} mounted read-only after {:.2} s", root.display(), crate::run::now().as_secs_f64()));
     forget_initramfs();
     switch().map(|never| match never {})
 }
