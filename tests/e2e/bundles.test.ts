@@ -5,6 +5,7 @@ import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openBundle } from "../../arc-cli/src/bundle/layout.ts";
+import { qemuArgs } from "../stand/vm-args.ts";
 import { brokeBeforeInit, readReady } from "../stand/vm-console.ts";
 import { WriteCache } from "../stand/vm-disk.ts";
 import { noise, versionBundle } from "./bundles.ts";
@@ -81,6 +82,16 @@ describe("a disk that loses power", () => {
     cache.close();
     expect(readFileSync(file)[9]).toBe(5);
   });
+});
+
+test("whatever the machine is, its network leads nowhere else", () => {
+  const machine = { memoryMb: 512, cpus: 2, image: "/i,mage", forwards: [{ host: 1234, guest: 7600 }], fwCfg: { "opt/x": "a,b" }, kernelWords: ["aria.x=1"], serial: "/s", qmp: "/q" };
+  for (const more of [{}, { wholeDisk: "/w" }, { data: { file: "/d" } }, { data: { nbd: "/n" } }]) {
+    const args = qemuArgs({ ...machine, ...more });
+    expect(args.filter((arg) => arg.startsWith("user,"))).toEqual(["user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:1234-:7600"]);
+    expect(args).toContain("name=opt/x,string=a,,b");
+    expect(args.join(" ")).not.toContain("cache.no-flush");
+  }
 });
 
 describe("the console", () => {
