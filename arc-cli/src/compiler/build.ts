@@ -20,6 +20,26 @@ export interface Built {
 /** Long work, said step by step. */
 export type Progress = (step: string) => void;
 
+/** What a check tells without building: the tools and the digests they will have. */
+export interface Summary {
+  readonly name: string;
+  readonly version: string;
+  readonly tools: readonly { readonly name: string; readonly title: string; readonly description: string }[];
+  readonly interfaceDigest: string;
+  readonly authorityDigest: string;
+}
+
+export function summarize(compiled: Compiled): Summary {
+  const manifest: Manifest = { ...toManifest(compiled, []), files: [] };
+  return {
+    name: manifest.name,
+    version: manifest.version,
+    tools: manifest.tools.map(({ name, title, description }) => ({ name, title, description })),
+    interfaceDigest: interfaceDigest(manifest),
+    authorityDigest: authorityDigest(manifest),
+  };
+}
+
 /** Builds the project at or above a directory. Throws `CompileError` with every finding. */
 export async function build(from: string, progress: Progress = () => undefined): Promise<Built> {
   progress("reading types");
@@ -54,7 +74,9 @@ export function seal(manifest: Omit<Manifest, "files">, files: readonly TarEntry
 function toManifest(compiled: Compiled, sources: readonly TarEntry[]): Omit<Manifest, "files"> {
   return {
     format: 1,
-    ...{ name: compiled.facts.name, version: compiled.facts.version, description: compiled.facts.description },
+    name: compiled.facts.name,
+    version: compiled.facts.version,
+    description: compiled.facts.description,
     authors: compiled.facts.authors,
     license: compiled.facts.license,
     engine: ">=0.1.0",

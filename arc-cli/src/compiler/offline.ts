@@ -3,9 +3,8 @@
 //! The compiler itself reads none of this; it knows where arc keeps the originals. So a stale or edited `.arc/`
 //! can mislead an editor but never a build.
 
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import ts from "typescript";
 
 import { ARC_VERSION } from "../version.ts";
 import { sdkDirectory, typeRoot } from "./assets.ts";
@@ -28,7 +27,7 @@ export function offlineTsconfig(): string {
       allowArbitraryExtensions: true,
       typeRoots: ["./types", "./types/@types"],
       types: ["bun-types"],
-      paths: { "@aria/sdk": ["./sdk/index.d.ts"] },
+      paths: { "@aria/sdk": ["./sdk/index.ts"] },
     },
   };
   return `${JSON.stringify(config, null, 2)}\n`;
@@ -55,16 +54,10 @@ function fill(directory: string): void {
   writeFileSync(join(directory, "tsconfig.json"), offlineTsconfig());
   writeFileSync(join(directory, ".gitignore"), "*\n");
   mkdirSync(join(directory, "sdk"));
-  for (const name of readdirSync(sdkDirectory).filter((file) => file.endsWith(".ts"))) {
-    writeFileSync(join(directory, "sdk", name.replace(/\.ts$/, ".d.ts")), declarationOf(readFileSync(join(sdkDirectory, name), "utf8")));
-  }
+  // The sources, not only their types: `bun test` in the project finds a working SDK here.
+  for (const name of readdirSync(sdkDirectory).filter((file) => file.endsWith(".ts"))) copyFileSync(join(sdkDirectory, name), join(directory, "sdk", name));
   for (const name of ["bun-types", "@types/node", "undici-types"]) copyTypes(join(typeRoot(), name), join(directory, "types", name));
   writeFileSync(join(directory, "version"), ARC_VERSION);
-}
-
-function declarationOf(source: string): string {
-  const { outputText } = ts.transpileDeclaration(source, { compilerOptions: { target: ts.ScriptTarget.ESNext, isolatedDeclarations: true, strict: true, stripInternal: true, rewriteRelativeImportExtensions: true } });
-  return outputText.replaceAll(/(from\s+"\.\/[^"]+)\.(?:ts|js)"/g, '$1.d.ts"');
 }
 
 function copyTypes(from: string, to: string): void {

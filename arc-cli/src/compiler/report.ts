@@ -1,5 +1,6 @@
 //! Findings as the error a person or a script sees.
 
+import { escapeText } from "../escape.ts";
 import { Exit, UserError } from "../errors.ts";
 import { BundleError } from "../bundle/error.ts";
 import { CompileError, fixOf, titleOf, type Diagnostic } from "./diagnostics.ts";
@@ -9,7 +10,7 @@ const SHOWN_MAX = 20;
 
 /** One error for all findings: the first gives code and span, all are in `details` and in the text. */
 export function toUserError(error: unknown, read: (file: string) => string | undefined = () => undefined): unknown {
-  if (error instanceof BundleError) return new UserError("ARC1104", `${error.message} (${error.reason})`, { exit: Exit.trust, details: { reason: error.reason } });
+  if (error instanceof BundleError) return new UserError("ARC1104", `${error.message} (${error.reason})`, { exit: Exit.usage, details: { reason: error.reason } });
   if (!(error instanceof CompileError)) return error;
   const [first] = error.diagnostics;
   if (!first) return new UserError("ARC1090", error.message, { exit: Exit.build });
@@ -20,7 +21,7 @@ export function toUserError(error: unknown, read: (file: string) => string | und
     details: { diagnostics: error.diagnostics.map((diagnostic) => ({ title: titleOf(diagnostic.id), ...diagnostic })) },
     ...(first.span ? { span: first.span } : {}),
     ...(many === 1 && first.hint !== undefined ? { hint: first.hint } : {}),
-    text: text(error.diagnostics, read),
+    text: escapeText(text(error.diagnostics, read)),
   });
 }
 

@@ -1,0 +1,70 @@
+//! `arc inspect`: what a bundle file says about itself, after every check a device makes on it. Needs no device.
+
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+
+import { authorityDigest, interfaceDigest } from "../bundle/digest.ts";
+import { BundleError } from "../bundle/error.ts";
+import { openBundle, type Bundle } from "../bundle/layout.ts";
+import { limits } from "../bundle/limits.ts";
+import type { ToolManifest } from "../bundle/manifest.ts";
+import { command, positional } from "../command.ts";
+import { escapeLine } from "../escape.ts";
+import { Exit, UserError } from "../errors.ts";
+import { bytesText } from "../table.ts";
+
+export const inspect = command({
+  name: "inspect",
+  summary: "Show and verify a bundle file",
+  description: "Applies every rule of the bundle format, as a device does. Exit code 2 when the file breaks one.",
+  args: { file: positional({ value: "FILE", help: "A bundle made by `arc build`" }) },
+  examples: ["arc inspect weather-0.1.0.aria", "arc inspect weather-0.1.0.aria --json"],
+  async run({ file }, { ui, cwd }) {
+    const bundle = open(resolve(cwd, file), file);
+    const digests = { digest: bundle.digest, interfaceDigest: interfaceDigest(bundle.manifest), authorityDigest: authorityDigest(bundle.manifest) };
+    ui.done({ ...digests, sizeBytes: bundle.sizeBytes, manifest: bundle.manifest }, () => describe(bundle, digests));
+  },
+});
+
+function open(path: string, shown: string): Bundle {
+  if (!existsSync(path)) throw new UserError("ARC1103", `${shown} does not exist`, { exit: Exit.notFound });
+  const { size } = statSync(path);
+  if (!statSync(path).isFile()) throw new UserError("ARC1103", `${shown} is not a file`, { exit: Exit.usage });
+  try {
+    if (size > limits.fileBytes) throw new BundleError("BUNDLE_TOO_LARGE", `the file is ${size} bytes, limit is ${limits.fileBytes}`);
+    return openBundle(new Uint8Array(readFileSync(path)));
+  } catch (cause) {
+    if (!(cause instanceof BundleError)) throw cause;
+    throw new UserError("ARC1104", `${shown}: ${cause.message} (${cause.reason})`, { exit: Exit.usage, hint: "build it again, or ask its author for the original", details: { reason: cause.reason }, cause });
+  }
+}
+
+function describe({ manifest, files, sizeBytes }: Bundle, digests: { digest: string; interfaceDigest: string; authorityDigest: string }): string {
+  const facts: readonly (readonly [string, string])[] = [
+    ["description", manifest.description],
+    ["license", manifest.license],
+    ["authors", manifest.authors.join(", ")],
+    ["size", `${bytesText(sizeBytes)}, ${files.length} files`],
+    ["built by", `${manifest.builder.name} ${manifest.builder.version}`],
+    ["digest", digests.digest],
+    ["interface", digests.interfaceDigest],
+    ["authority", digests.authorityDigest],
+    ...(manifest.program ? ([["program", manifest.program.entry]] as const) : []),
+  ];
+  const lines = facts.filter(([, value]) => value !== "").map(([label, value]) => `  ${label.padEnd(11)}  ${escapeLine(value)}`);
+  return [`${manifest.name}@${manifest.version}`, ...lines, ...manifest.tools.flatMap((tool) => describeTool(manifest.name, tool))].join("\n");
+}
+
+function describeTool(bundle: string, tool: ToolManifest): string[] {
+  const asked = [...tool.tokens, ...tool.egress.map((host) => `egress ${host}`), ...tool.secrets.map((name) => `secret ${name}`), ...(tool.spawn ? ["spawn"] : [])];
+  const inputs = tool.input["properties"];
+  const names = typeof inputs === "object" && inputs !== null ? Object.keys(inputs) : [];
+  return [
+    "",
+    `${bundle}.${tool.name}${tool.title === "" ? "" : `  ${escapeLine(tool.title)}`}`,
+    ...(tool.description === "" ? [] : [`  ${escapeLine(tool.description.split("\n")[0] ?? "")}`]),
+    `  input      ${names.length === 0 ? "none" : escapeLine(names.join(", "))}`,
+    `  authority  ${asked.length === 0 ? "none" : escapeLine(asked.join(", "))}`,
+    `  timeout    ${tool.timeoutMs} ms`,
+  ];
+}
