@@ -16,6 +16,15 @@ export interface Section {
 
 export const sections: readonly Section[] = [
   {
+    title: "project",
+    commands: [
+      { name: "new", summary: "Begin a project", load: async () => (await import("./commands/new.ts")).create },
+      { name: "check", summary: "Check the project: types, tools, options", load: async () => (await import("./commands/check.ts")).check },
+      { name: "build", summary: "Build the project into a bundle", load: async () => (await import("./commands/build.ts")).build },
+      { name: "inspect", summary: "Show and verify a bundle file", load: async () => (await import("./commands/inspect.ts")).inspect },
+    ],
+  },
+  {
     title: "device",
     commands: [
       { name: "upload", summary: "Send a bundle to a device", load: async () => (await import("./commands/upload.ts")).upload },
