@@ -4,6 +4,7 @@
 // profiles: tool, tool-noexec
 // cost: light
 // control: seeded
+// repeats: 2
 
 import { writeFileSync } from "node:fs";
 import { Case, list, readText } from "./_case.ts";

@@ -1,0 +1,124 @@
+// Attacks the cage: every case of a directory through `arc exec`, one at a time, begun and ended by a control case that does real
+// work, then the drivers that need a host's eye. Ends with `N passed, N failed`; writes out/hostile.json.
+//
+// CASES=<dir> (default: ours), VM=1 (the booted image), PROFILE=tool|tool-noexec (default: what each case says),
+// FULL=1 (all repeats), REPORT=1 (out/hostile.md). With CASES not in the environment at all, as in `make test`, heavy cases are left out.
+
+import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { root } from "../stand/host.ts";
+import { type CaseFile, milliseconds, parseCase, PROFILES, type Profile, readCases } from "./case-file.ts";
+import { type Device, exec, newCanary, startDevice } from "./device.ts";
+import { drivers } from "./drivers/index.ts";
+import { report, type Row } from "./report.ts";
+import { judge } from "./verdict.ts";
+
+const OWN = join(root, "tests/hostile/cases");
+/** Emulation is slow: what is not about a deadline gets this much longer in the virtual machine. */
+const VM_PATIENCE = 6;
+const TIMEOUT_MS_MAX = 300_000;
+/** arc builds, uploads and cleans up around the run itself. */
+const AROUND_MS = 60_000;
+const FULL_REPEATS = 5;
+
+interface Settings {
+  cases: string;
+  own: boolean;
+  vm: boolean;
+  profile: Profile | undefined;
+  full: boolean;
+  light: boolean;
+  report: boolean;
+}
+
+export function settings(env: Record<string, string | undefined>, cwd: string): Settings {
+  const on = (name: string): boolean => !["", "0", undefined].includes(env[name]);
+  const profile = env.PROFILE === undefined || env.PROFILE === "" ? undefined : PROFILES.find((one) => one === env.PROFILE);
+  if (profile === undefined && env.PROFILE !== undefined && env.PROFILE !== "") throw new Error(`PROFILE=${env.PROFILE}: known are ${PROFILES.join(", ")}`);
+  const given = env.CASES === undefined || env.CASES === "" ? OWN : resolve(cwd, env.CASES);
+  if (!existsSync(given) || !statSync(given).isDirectory()) throw new Error(`CASES=${env.CASES}: no such directory`);
+  return { cases: given, own: resolve(given) === OWN, vm: on("VM"), profile, full: on("FULL"), light: env.CASES === undefined, report: on("REPORT") };
+}
+
+const rows: Row[] = [];
+
+function record(row: Row): void {
+  rows.push(row);
+  console.log(`${row.pass ? "ok    " : "FAILED"} ${row.name.padEnd(18)} ${row.profile.padEnd(11)} ${(row.ms / 1000).toFixed(1).padStart(6)} s  ${row.detail.slice(0, 400)}`);
+}
+
+async function runCase(device: Device, file: CaseFile, profile: Profile, label = file.name): Promise<void> {
+  const vm = device.kind === "vm";
+  const deadline = file.header?.accepts.includes("DEADLINE") ?? false;
+  const limits = [...file.limits];
+  const at = limits.indexOf("--timeout");
+  let timeoutMs = at < 0 ? 30_000 : milliseconds(limits[at + 1] ?? "", file.name);
+  if (vm && !deadline) timeoutMs = Math.min(TIMEOUT_MS_MAX, timeoutMs * VM_PATIENCE);
+  if (at >= 0) limits[at + 1] = `${timeoutMs}ms`;
+  const run = await exec(device, file.path, ["--profile", profile, ...limits], timeoutMs + AROUND_MS * (vm ? VM_PATIENCE : 1));
+  const header = file.header === undefined ? undefined : vm && file.header.withinMs !== undefined ? { ...file.header, withinMs: file.header.withinMs * VM_PATIENCE } : file.header;
+  const verdict = judge(run, header);
+  record({ name: label, profile, pass: verdict.pass, detail: verdict.detail, ms: run.elapsedMs, attack: file.header?.attack ?? "", control: file.header?.control ?? [] });
+}
+
+async function control(device: Device, when: string): Promise<void> {
+  const path = join(OWN, "control.ts");
+  await runCase(device, parseCase(path, await Bun.file(path).text()), "tool", `control (${when})`);
+}
+
+async function runAll(device: Device, wanted: Settings): Promise<void> {
+  const cases = readCases(wanted.cases).filter((file) => !(wanted.light && file.heavy));
+  if (cases.length === 0) throw new Error(`${wanted.cases} holds no case`);
+  await control(device, "first");
+  for (const file of cases) {
+    const own = file.header === undefined && wanted.profile !== undefined ? [wanted.profile] : file.profiles;
+    for (const profile of own.filter((one) => wanted.profile === undefined || one === wanted.profile)) {
+      const repeats = Math.max(file.repeats, wanted.full && !file.heavy ? FULL_REPEATS : 1);
+      for (let n = 1; n <= repeats; n++) await runCase(device, file, profile, repeats === 1 ? file.name : `${file.name} ${n}/${repeats}`);
+    }
+  }
+  if (wanted.own && wanted.profile === undefined) await runDrivers(device, wanted);
+  await control(device, "last");
+}
+
+async function runDrivers(device: Device, wanted: Settings): Promise<void> {
+  for (const driver of drivers) {
+    if (wanted.light && driver.heavy) continue;
+    if (driver.where === "host" && device.kind !== "host") continue;
+    const started = performance.now();
+    try {
+      const verdict = await driver.run(device, { full: wanted.full });
+      record({ name: driver.name, profile: "driver", pass: verdict.pass, detail: verdict.detail, ms: performance.now() - started, attack: driver.attack, control: [] });
+    } catch (error) {
+      record({ name: driver.name, profile: "driver", pass: false, detail: `the driver broke: ${error instanceof Error ? error.stack : String(error)}`, ms: performance.now() - started, attack: driver.attack, control: [] });
+    }
+  }
+}
+
+async function main(): Promise<number> {
+  const wanted = settings(process.env, process.env.PWD ?? process.cwd());
+  // In the environment of both daemons and of arc, where no cage may see it.
+  process.env.ARIA_HOSTILE_SECRET = newCanary();
+  const device = await startDevice(wanted.vm);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void device.stop().finally(() => process.exit(130)));
+  try {
+    await runAll(device, wanted);
+  } finally {
+    await device.stop();
+  }
+  const failed = rows.filter((row) => !row.pass).length;
+  mkdirSync(join(root, "out"), { recursive: true });
+  writeFileSync(join(root, "out/hostile.json"), JSON.stringify({ device: device.kind, cases: wanted.cases, passed: rows.length - failed, failed, rows }, null, 2) + "\n");
+  if (wanted.report) writeFileSync(join(root, "out/hostile.md"), report(rows, device.kind));
+  if (failed > 0) console.log(`\n${rows.filter((row) => !row.pass).map((row) => `FAILED ${row.name} (${row.profile}): ${row.detail.slice(0, 1500)}`).join("\n")}`);
+  console.log(`${rows.length - failed} passed, ${failed} failed`);
+  return failed === 0 ? 0 : 1;
+}
+
+if (import.meta.main) {
+  process.exit(await main().catch((error: unknown) => {
+    console.error(`hostile: ${error instanceof Error ? error.message : String(error)}`);
+    console.log(`${rows.filter((row) => row.pass).length} passed, ${rows.filter((row) => !row.pass).length + 1} failed`);
+    return 1;
+  }));
+}
