@@ -143,13 +143,23 @@ pub(crate) fn filter_action_known(action: u32) -> bool {
     result == 0
 }
 
-/// Gives every signal its default action and unblocks all of them.
+/// Gives every signal its default action and unblocks all of them, also the two libc keeps for itself.
 pub(crate) fn reset_signals() -> io::Result<()> {
+    const SET_BYTES: usize = 8;
+    // The kernel's structure: handler, flags, restorer, mask. All zero is the default action.
+    let default = [0u64; 4];
     for number in 1..=64 {
-        // SAFETY: SIG_DFL is always a valid action; the kernel and libc refuse the numbers nobody may change.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        if number == libc::SIGKILL || number == libc::SIGSTOP {
+            continue;
+        }
+        let none = std::ptr::null::<u64>();
+        // SAFETY: `default` outlives the call; the kernel reads 32 bytes at most and writes nothing.
+        check(unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), none, SET_BYTES) })?;
     }
-    nix::sys::signal::SigSet::empty().thread_set_mask()?;
+    let empty = 0u64;
+    let none = std::ptr::null::<u64>();
+    // SAFETY: `empty` outlives the call and is eight bytes long.
+    check(unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const empty, none, SET_BYTES) })?;
     Ok(())
 }
 
