@@ -31,6 +31,7 @@ pub use aria_core::plan::DeviceLimits;
 pub use error::InvokeError;
 pub use event::{ExecCall, FileInput, Finished, InvokeCall, OutputStream, RunEvent};
 pub use places::PlacesMax;
+pub use schema::SchemaError;
 
 use places::Places;
 use prepare::Manifests;

@@ -20,7 +20,7 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// A schema that cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the schema cannot be compiled: {message}")]
-pub(crate) struct SchemaError {
+pub struct SchemaError {
     message: String,
 }
 

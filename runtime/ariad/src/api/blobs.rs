@@ -1,0 +1,117 @@
+//! `aria.v1.Blobs`.
+
+use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aria_protocol::aria::v1 as pb;
+use aria_store::BlobLease;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::{blob, blob_ref, digest, required};
+use super::transfer::{self, OnPool, Part};
+use super::{Device, blocking, now};
+use crate::auth::Caller;
+use crate::status;
+
+/// One answer of `GetBlob`.
+const READ_BYTES: usize = 256 << 10;
+/// How long a reader may leave an answer unread.
+const UNREAD_MAX: Duration = Duration::from_secs(60);
+
+pub(super) struct Blobs(pub(super) Arc<Device>);
+
+fn part(message: pb::PutBlobRequest) -> Part<pb::BlobRef> {
+    match message.part {
+        Some(pb::put_blob_request::Part::Start(start)) => Part::Start(start),
+        Some(pb::put_blob_request::Part::Chunk(chunk)) => Part::Chunk(chunk),
+        None => Part::Neither,
+    }
+}
+
+type BlobStream = Pin<Box<dyn Stream<Item = Result<pb::GetBlobResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl pb::blobs_server::Blobs for Blobs {
+    type GetBlobStream = BlobStream;
+
+    async fn find_missing(
+        &self,
+        request: Request<pb::FindMissingRequest>,
+    ) -> Result<Response<pb::FindMissingResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let blobs = request.into_inner().blobs.iter().map(blob).collect::<Result<Vec<_>, _>>()?;
+        let store = self.0.store.clone();
+        let missing = blocking(move || store.find_missing(&caller.subject, &blobs, now()).map_err(status::store)).await?;
+        let missing = missing.iter().map(|blob| blob_ref(&blob.sha256, blob.size_bytes)).collect();
+        Ok(Response::new(pb::FindMissingResponse { missing }))
+    }
+
+    async fn put_blob(
+        &self,
+        request: Request<Streaming<pb::PutBlobRequest>>,
+    ) -> Result<Response<pb::PutBlobResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let (start, mut upload) = transfer::begin(&self.0.uploads, request.into_inner(), part).await?;
+        let expected = blob(&start)?;
+        let store = self.0.store.clone();
+        let begin = move || store.put_blob(&caller.subject, expected, now()).map_err(status::store);
+        let mut writer = OnPool::new(blocking(begin).await?);
+        while let Some(chunk) = upload.next(part).await? {
+            writer.with(move |writer| writer.write(&chunk).map_err(status::store)).await?;
+        }
+        let writer = required(writer.into_inner(), "writer")?;
+        let stored = blocking(move || writer.finish(now()).map_err(status::store)).await?;
+        Ok(Response::new(pb::PutBlobResponse { blob: Some(blob_ref(&stored.sha256, stored.size_bytes)) }))
+    }
+
+    async fn get_blob(&self, request: Request<pb::GetBlobRequest>) -> Result<Response<BlobStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let sha256 = digest(&request.into_inner().sha256)?;
+        let store = self.0.store.clone();
+        let lease = blocking(move || store.lease_blob(&caller.subject, &sha256, now()).map_err(status::store)).await?;
+        // One piece under way and one waiting.
+        let (sender, receiver) = mpsc::channel(1);
+        // Ends with the blob, with its reader, or with the reader's patience.
+        tokio::spawn(send(lease, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+async fn send(lease: BlobLease, sender: mpsc::Sender<Result<pb::GetBlobResponse, Status>>) {
+    let opened = blocking(move || Ok((lease.open().map_err(status::store)?, lease))).await;
+    let (file, lease) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            // A reader that is gone needs no answer.
+            let _ = sender.send(Err(error)).await;
+            return;
+        }
+    };
+    let mut file = Some(file);
+    while let Some(mut open) = file.take() {
+        let read = blocking(move || {
+            let mut chunk = Vec::with_capacity(READ_BYTES);
+            let limit = u64::try_from(READ_BYTES).unwrap_or(u64::MAX);
+            let count = (&mut open).take(limit).read_to_end(&mut chunk).map_err(|error| status::internal("read a blob", &error))?;
+            Ok((open, chunk, count))
+        });
+        let piece = match read.await {
+            Ok((_, _, 0)) => break,
+            Ok((open, chunk, _)) => {
+                file = Some(open);
+                Ok(pb::GetBlobResponse { chunk })
+            }
+            Err(error) => Err(error),
+        };
+        match tokio::time::timeout(UNREAD_MAX, sender.send(piece)).await {
+            Ok(Ok(())) => {}
+            _ => break,
+        }
+    }
+    drop(OnPool::new(lease));
+}

@@ -1,0 +1,160 @@
+//! `aria.v1.Bundles`.
+
+use std::sync::Arc;
+
+use aria_bundle::{Expected, Limits, Reader, Staged};
+use aria_core::Name;
+use aria_protocol::aria::v1 as pb;
+use aria_store::{BundleRecord, Installed, NewBundle};
+use aria_types::ErrorKind;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::{blob, invalid, required, rfc3339};
+use super::transfer::{self, OnPool, Part};
+use super::{Device, blocking, now};
+use crate::auth::Caller;
+use crate::status::{self, refuse};
+
+pub(super) struct Bundles(pub(super) Arc<Device>);
+
+fn part(message: pb::UploadBundleRequest) -> Part<pb::UploadStart> {
+    match message.part {
+        Some(pb::upload_bundle_request::Part::Start(start)) => Part::Start(start),
+        Some(pb::upload_bundle_request::Part::Chunk(chunk)) => Part::Chunk(chunk),
+        None => Part::Neither,
+    }
+}
+
+#[tonic::async_trait]
+impl pb::bundles_server::Bundles for Bundles {
+    async fn upload_bundle(
+        &self,
+        request: Request<Streaming<pb::UploadBundleRequest>>,
+    ) -> Result<Response<pb::UploadBundleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let device = &self.0;
+        let (start, mut upload) = transfer::begin(&device.uploads, request.into_inner(), part).await?;
+        let file = blob(&required(start.file, "start.file")?)?;
+        if file.size_bytes > device.bundle_bytes_max {
+            let message = format!("bundle of {} bytes, limit is {}", file.size_bytes, device.bundle_bytes_max);
+            return Err(refuse(ErrorKind::Exhausted, "BUNDLE_TOO_LARGE", message));
+        }
+        let limits = Limits { file_bytes_max: device.bundle_bytes_max, ..Limits::default() };
+        let expected = Expected { size_bytes: file.size_bytes, sha256: file.sha256 };
+        let staging = device.store.staging_dir();
+        let reader = blocking(move || Reader::new(&staging, limits, Some(expected)).map_err(status::bundle)).await?;
+        let mut reader = OnPool::new(reader);
+        while let Some(chunk) = upload.next(part).await? {
+            reader.with(move |reader| reader.feed(&chunk).map_err(status::bundle)).await?;
+        }
+        let reader = required(reader.into_inner(), "reader")?;
+        // From here the whole file is here; a caller that goes away now finds it installed.
+        let work = Arc::clone(device);
+        let installed = blocking(move || install(&work, reader, caller.subject)).await?;
+        let (record, already_present) = match installed {
+            Installed::Now(record) => (record, false),
+            Installed::Before(record) => (record, true),
+        };
+        tracing::info!(bundle = %record.name, version = %record.version, digest = %record.digest, already_present, "bundle installed");
+        let bundle = blocking(move || wire(record)).await?;
+        Ok(Response::new(pb::UploadBundleResponse { bundle: Some(bundle), already_present }))
+    }
+
+    async fn list_bundles(
+        &self,
+        _request: Request<pb::ListBundlesRequest>,
+    ) -> Result<Response<pb::ListBundlesResponse>, Status> {
+        let store = self.0.store.clone();
+        let bundles = blocking(move || {
+            let records = store.bundles().map_err(status::store)?;
+            records.into_iter().map(wire).collect::<Result<Vec<_>, _>>()
+        });
+        Ok(Response::new(pb::ListBundlesResponse { bundles: bundles.await? }))
+    }
+
+    async fn get_bundle(
+        &self,
+        request: Request<pb::GetBundleRequest>,
+    ) -> Result<Response<pb::GetBundleResponse>, Status> {
+        let pb::GetBundleRequest { name, version } = request.into_inner();
+        let store = self.0.store.clone();
+        let found = blocking(move || {
+            let version = (!version.is_empty()).then_some(version.as_str());
+            let record = store.bundle(&self::name(&name)?, version).map_err(status::store)?;
+            let manifest_json = record.manifest_json.clone();
+            Ok(pb::GetBundleResponse { bundle: Some(wire(record)?), manifest_json })
+        });
+        Ok(Response::new(found.await?))
+    }
+
+    async fn remove_bundle(
+        &self,
+        request: Request<pb::RemoveBundleRequest>,
+    ) -> Result<Response<pb::RemoveBundleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let pb::RemoveBundleRequest { name, version } = request.into_inner();
+        let store = self.0.store.clone();
+        let removed = blocking(move || {
+            let version = (!version.is_empty()).then_some(version.as_str());
+            let records = store.remove_bundle(&self::name(&name)?, version).map_err(status::store)?;
+            for record in &records {
+                tracing::info!(bundle = %record.name, version = %record.version, by = %caller.subject, "bundle removed");
+            }
+            records.into_iter().map(wire).collect::<Result<Vec<_>, _>>()
+        });
+        Ok(Response::new(pb::RemoveBundleResponse { removed: removed.await? }))
+    }
+}
+
+/// A name that cannot exist is one that is not installed.
+fn name(text: &str) -> Result<Name, Status> {
+    let unknown = || refuse(ErrorKind::NotFound, "BUNDLE_UNKNOWN", "no bundle has such a name");
+    Name::parse(text).map_err(|_| unknown())
+}
+
+fn install(device: &Device, reader: Reader, owner: String) -> Result<Installed, Status> {
+    let staged = reader.finish().map_err(status::bundle)?;
+    fits(device, &staged)?;
+    let new = NewBundle {
+        name: staged.manifest.name.clone(),
+        version: staged.manifest.version.to_string(),
+        digest: staged.digest,
+        interface_digest: staged.interface_digest,
+        authority_digest: staged.authority_digest,
+        size_bytes: staged.size_bytes,
+        unpacked_bytes: staged.unpacked_bytes,
+        manifest_json: staged.manifest_json.clone(),
+        owner,
+    };
+    let place = |bundles: &std::path::Path| staged.commit(bundles).map(drop).map_err(Into::into);
+    device.store.install(new, now(), place).map_err(status::store)
+}
+
+/// What the format allows and this device cannot use.
+fn fits(device: &Device, staged: &Staged) -> Result<(), Status> {
+    let manifest = &staged.manifest;
+    if manifest.program.is_some() {
+        return Err(invalid("MANIFEST_INVALID", "a bundle with a program is run by exec, not installed"));
+    }
+    let engine = env!("CARGO_PKG_VERSION").parse();
+    if engine.is_ok_and(|engine| !manifest.runs_on(&engine)) {
+        let message = format!("engine {} is asked for, this device is {}", manifest.engine, env!("CARGO_PKG_VERSION"));
+        return Err(invalid("FORMAT_UNSUPPORTED", message));
+    }
+    device.handle.check_schemas(manifest).map_err(status::invoke)
+}
+
+fn wire(record: BundleRecord) -> Result<pb::Bundle, Status> {
+    let manifest = aria_bundle::parse_manifest(record.manifest_json.as_bytes()).map_err(status::bundle)?;
+    Ok(pb::Bundle {
+        name: record.name.to_string(),
+        version: record.version,
+        digest: record.digest.to_string(),
+        interface_digest: record.interface_digest.to_string(),
+        authority_digest: record.authority_digest.to_string(),
+        size_bytes: record.size_bytes,
+        installed_at: rfc3339(record.installed_at),
+        tools: manifest.tool_names().map(|tool| tool.to_string()).collect(),
+        description: manifest.description,
+    })
+}

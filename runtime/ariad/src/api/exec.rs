@@ -1,0 +1,141 @@
+//! `aria.v1.Exec`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aria_core::port::{BoxFuture, ByteSource, Limits, Profile};
+use aria_orchestrator::{Events, ExecCall};
+use aria_protocol::aria::v1 as pb;
+use aria_types::ErrorKind;
+use tokio::sync::oneshot;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Device;
+use super::convert::{blob, files, invalid, required, run_event};
+use crate::auth::Caller;
+use crate::status::{self, refuse};
+
+/// Longest piece of stdin handed on.
+const STDIN_BYTES: usize = 64 << 10;
+
+pub(super) struct Exec(pub(super) Arc<Device>);
+
+#[tonic::async_trait]
+impl pb::exec_server::Exec for Exec {
+    type RunStream = RunStream;
+
+    async fn run(&self, request: Request<Streaming<pb::RunRequest>>) -> Result<Response<RunStream>, Status> {
+        let caller = Caller::of(&request)?;
+        if !self.0.exec {
+            let message = "this device runs no programs; its operator may allow it with [api] exec = true";
+            return Err(refuse(ErrorKind::Denied, "EXEC_DISABLED", message));
+        }
+        let mut stream = request.into_inner();
+        let first = stream.message().await?.and_then(|message| message.part);
+        let Some(pb::run_request::Part::Start(start)) = first else {
+            return Err(invalid("STREAM_ORDER", "the first message must be start"));
+        };
+        let (broken, complaint) = oneshot::channel();
+        let mut call = call(caller.subject, start)?;
+        call.stdin = Some(Box::new(Stdin { stream, rest: Vec::new(), broken: Some(broken), open: true }));
+        let events = self.0.handle.exec(call).await.map_err(status::invoke)?;
+        Ok(Response::new(RunStream { events, complaint: Some(complaint) }))
+    }
+}
+
+fn call(owner: String, start: pb::RunStart) -> Result<ExecCall, Status> {
+    let profile = match pb::Profile::try_from(start.profile) {
+        Ok(pb::Profile::Unspecified | pb::Profile::Tool) => Profile::Tool,
+        Ok(pb::Profile::ToolNoexec) => Profile::ToolNoexec,
+        Err(_) => return Err(invalid("PROFILE_UNKNOWN", "this device does not know the profile")),
+    };
+    let limits = start.limits.unwrap_or_default();
+    Ok(ExecCall {
+        owner,
+        bundle: blob(&required(start.bundle, "start.bundle")?)?.sha256,
+        args: start.args,
+        env: start.env.into_iter().collect(),
+        tokens: start.tokens,
+        limits: Limits {
+            memory_bytes: limits.memory_bytes,
+            pids: limits.pids,
+            cpu_millis: limits.cpu_millis,
+            disk_bytes: limits.disk_bytes,
+            wall_ms: limits.wall_ms,
+            output_bytes: limits.output_bytes,
+        },
+        profile,
+        files: files(&start.files)?,
+        stdin: None,
+    })
+}
+
+/// The request stream as the program's stdin; the program reads, the client waits.
+struct Stdin {
+    stream: Streaming<pb::RunRequest>,
+    /// What is left of the last message.
+    rest: Vec<u8>,
+    broken: Option<oneshot::Sender<Status>>,
+    open: bool,
+}
+
+impl ByteSource for Stdin {
+    fn next<'a>(&'a mut self) -> BoxFuture<'a, Option<Vec<u8>>> {
+        Box::pin(async move {
+            while self.rest.is_empty() && self.open {
+                match self.stream.message().await {
+                    Ok(Some(pb::RunRequest { part: Some(pb::run_request::Part::Stdin(bytes)) })) => self.rest = bytes,
+                    Ok(None) => self.open = false,
+                    Ok(Some(_)) => self.complain(invalid("STREAM_ORDER", "after start only stdin may follow")),
+                    Err(status) => self.complain(status),
+                }
+            }
+            if self.rest.is_empty() {
+                return None;
+            }
+            let after = self.rest.split_off(self.rest.len().min(STDIN_BYTES));
+            Some(std::mem::replace(&mut self.rest, after))
+        })
+    }
+}
+
+impl Stdin {
+    /// Ends the run: a program must not take a broken stream for the end of its input.
+    fn complain(&mut self, status: Status) {
+        self.open = false;
+        if let Some(broken) = self.broken.take() {
+            // The run may have ended meanwhile.
+            let _ = broken.send(status);
+        }
+    }
+}
+
+/// Dropping it, as happens when the client goes away, cancels the run.
+pub(super) struct RunStream {
+    events: Events,
+    complaint: Option<oneshot::Receiver<Status>>,
+}
+
+impl Stream for RunStream {
+    type Item = Result<pb::RunResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(complaint) = &mut self.complaint
+            && let Poll::Ready(told) = Pin::new(complaint).poll(context)
+        {
+            self.complaint = None;
+            if let Ok(status) = told {
+                self.events.close();
+                return Poll::Ready(Some(Err(status)));
+            }
+        }
+        self.events.poll_recv(context).map(|event| {
+            event.map(|event| match event {
+                Ok(event) => Ok(pb::RunResponse { event: Some(run_event(event)) }),
+                Err(error) => Err(status::invoke(error)),
+            })
+        })
+    }
+}

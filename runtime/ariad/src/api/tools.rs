@@ -1,0 +1,114 @@
+//! `aria.v1.Tools`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aria_core::{Manifest, Tool, ToolName};
+use aria_orchestrator::{Events, InvokeCall};
+use aria_protocol::aria::v1 as pb;
+use aria_store::{BundleRecord, Store, StoreError};
+use aria_types::ErrorKind;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use super::convert::{files, run_event};
+use super::{Device, blocking};
+use crate::auth::Caller;
+use crate::status::{self, refuse};
+
+pub(super) struct Tools(pub(super) Arc<Device>);
+
+#[tonic::async_trait]
+impl pb::tools_server::Tools for Tools {
+    type InvokeStream = InvokeStream;
+
+    async fn list_tools(
+        &self,
+        _request: Request<pb::ListToolsRequest>,
+    ) -> Result<Response<pb::ListToolsResponse>, Status> {
+        let store = self.0.store.clone();
+        let tools = blocking(move || all(&store)).await?;
+        Ok(Response::new(pb::ListToolsResponse { tools }))
+    }
+
+    async fn get_tool(&self, request: Request<pb::GetToolRequest>) -> Result<Response<pb::GetToolResponse>, Status> {
+        let name = request.into_inner().name;
+        let store = self.0.store.clone();
+        let tool = blocking(move || one(&store, &name)).await?;
+        Ok(Response::new(pb::GetToolResponse { tool: Some(tool) }))
+    }
+
+    async fn invoke(&self, request: Request<pb::InvokeRequest>) -> Result<Response<InvokeStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let call = InvokeCall {
+            owner: caller.subject,
+            files: files(&request.files)?,
+            tool: request.tool,
+            input_json: request.input_json,
+            timeout_ms: request.timeout_ms,
+        };
+        let events = self.0.handle.invoke(call).await.map_err(status::invoke)?;
+        Ok(Response::new(InvokeStream(events)))
+    }
+}
+
+/// Dropping it, as happens when the client goes away, cancels the run.
+pub(super) struct InvokeStream(Events);
+
+impl Stream for InvokeStream {
+    type Item = Result<pb::InvokeResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context).map(|event| {
+            event.map(|event| match event {
+                Ok(event) => Ok(pb::InvokeResponse { event: Some(run_event(event)) }),
+                Err(error) => Err(status::invoke(error)),
+            })
+        })
+    }
+}
+
+/// The tools of the newest version of every bundle.
+fn all(store: &Store) -> Result<Vec<pb::Tool>, Status> {
+    let mut records = store.bundles().map_err(status::store)?;
+    // By name, newest first: the first of each name is the one calls go to.
+    records.dedup_by(|later, first| later.name == first.name);
+    let mut tools = Vec::new();
+    for record in &records {
+        let manifest = manifest(record)?;
+        tools.extend(manifest.tools.iter().map(|tool| wire(record, tool)));
+    }
+    Ok(tools)
+}
+
+fn one(store: &Store, name: &str) -> Result<pb::Tool, Status> {
+    let unknown = || refuse(ErrorKind::NotFound, "TOOL_UNKNOWN", "no such tool is installed");
+    let name = ToolName::parse(name).map_err(|_| unknown())?;
+    let record = store.bundle(&name.bundle, None).map_err(|error| match error {
+        StoreError::BundleUnknown(_) => unknown(),
+        error => status::store(error),
+    })?;
+    let manifest = manifest(&record)?;
+    let tool = manifest.tool(&name.tool).ok_or_else(unknown)?;
+    Ok(wire(&record, tool))
+}
+
+fn manifest(record: &BundleRecord) -> Result<Manifest, Status> {
+    aria_bundle::parse_manifest(record.manifest_json.as_bytes()).map_err(status::bundle)
+}
+
+fn wire(record: &BundleRecord, tool: &Tool) -> pb::Tool {
+    pb::Tool {
+        name: format!("{}.{}", record.name, tool.name),
+        bundle_version: record.version.clone(),
+        title: tool.title.clone(),
+        description: tool.description.clone(),
+        input_schema_json: tool.input.to_string(),
+        output_schema_json: tool.output.to_string(),
+        tokens: tool.tokens.iter().map(ToString::to_string).collect(),
+        timeout_ms: tool.timeout_ms,
+        spawn: tool.spawn,
+    }
+}

@@ -1,0 +1,229 @@
+//! Who is asking, and may they? One layer before every method, known or not: without an identity nothing is decoded.
+//!
+//! The rules are two functions of values, `caller` and `permitted`; the layer only carries them out.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aria_store::Role;
+use aria_types::ErrorKind;
+use http::{Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use crate::peer::Peer;
+use crate::status::refuse;
+use crate::trust::Trust;
+
+/// Reads a role from the wire.
+pub(crate) fn role(text: &str) -> Option<Role> {
+    [Role::Admin, Role::Operator, Role::Caller].into_iter().find(|role| role.as_str() == text)
+}
+
+/// How the caller came in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Via {
+    /// The Unix socket.
+    Socket,
+    /// Mutual TLS with an enrolled certificate.
+    Tls,
+    /// Mutual TLS with the key the device was told to expect; good for `Enroll` alone.
+    EnrolKey { key_sha256: String },
+}
+
+/// The identity behind a request, in its extensions.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Caller {
+    pub(crate) subject: String,
+    pub(crate) role: Role,
+    pub(crate) via: Via,
+}
+
+impl Caller {
+    /// The identity the layer put into a request. A request without one never reaches a method; this is the second lock.
+    pub(crate) fn of<T>(request: &tonic::Request<T>) -> Result<Self, Status> {
+        request.extensions().get::<Self>().cloned().ok_or_else(missing)
+    }
+}
+
+/// The identity of a peer as of now; revocation bites here on connections that are already open.
+fn caller(peer: &Peer, trust: &Trust) -> Result<Caller, Status> {
+    match peer {
+        Peer::Local { uid, trusted: true } => {
+            Ok(Caller { subject: format!("uid:{uid}"), role: Role::Admin, via: Via::Socket })
+        }
+        Peer::Local { trusted: false, .. } => Err(refuse(
+            ErrorKind::Unauthenticated,
+            "CREDENTIAL_MISSING",
+            "this user is neither root nor in the group that may use the socket",
+        )),
+        Peer::Enrolled { key_sha256 } => match trust.enrolled(key_sha256) {
+            Some(credential) => Ok(Caller { subject: credential.subject, role: credential.role, via: Via::Tls }),
+            None => Err(refuse(
+                ErrorKind::Unauthenticated,
+                "CREDENTIAL_REVOKED",
+                "the credential of this connection was revoked",
+            )),
+        },
+        Peer::EnrolKey { key_sha256 } => Ok(Caller {
+            subject: String::new(),
+            role: Role::Caller,
+            via: Via::EnrolKey { key_sha256: key_sha256.clone() },
+        }),
+    }
+}
+
+/// Which callers may use which method. Methods that do not exist are open to all so that they answer UNIMPLEMENTED.
+fn permitted(caller: &Caller, path: &str) -> bool {
+    if matches!(caller.via, Via::EnrolKey { .. }) {
+        return path == "/aria.v1.Node/Enroll";
+    }
+    match path {
+        "/aria.v1.Bundles/UploadBundle" | "/aria.v1.Bundles/RemoveBundle" | "/aria.v1.Exec/Run" => {
+            caller.role != Role::Caller
+        }
+        "/aria.v1.Node/Enroll" | "/aria.v1.Node/Revoke" => caller.role == Role::Admin,
+        _ => true,
+    }
+}
+
+fn missing() -> Status {
+    refuse(ErrorKind::Unauthenticated, "CREDENTIAL_MISSING", "no credential")
+}
+
+/// Puts [`Caller`] into requests that may go on, and bounds how many are served at once.
+#[derive(Clone)]
+pub(crate) struct AuthLayer {
+    trust: Arc<Trust>,
+    inflight: Arc<Semaphore>,
+}
+
+impl AuthLayer {
+    /// At most `inflight_max` requests are past this layer at a time; more are told to come back.
+    pub(crate) fn new(trust: Arc<Trust>, inflight_max: usize) -> Self {
+        Self { trust, inflight: Arc::new(Semaphore::new(inflight_max)) }
+    }
+
+    fn admit(&self, request: &mut Request<Body>) -> Result<OwnedSemaphorePermit, Status> {
+        let peer = request.extensions().get::<Peer>().ok_or_else(missing)?;
+        let caller = caller(peer, &self.trust)?;
+        if !permitted(&caller, request.uri().path()) {
+            return Err(refuse(ErrorKind::Denied, "ROLE", "the role of this identity does not allow this method"));
+        }
+        let permit = Arc::clone(&self.inflight).try_acquire_owned().map_err(|_full| {
+            refuse(ErrorKind::Exhausted, "QUEUE_FULL", "the device serves as many requests as it may; try again")
+        })?;
+        request.extensions_mut().insert(caller);
+        Ok(permit)
+    }
+}
+
+impl<S> Layer<S> for AuthLayer {
+    type Service = Auth<S>;
+
+    fn layer(&self, inner: S) -> Auth<S> {
+        Auth { layer: self.clone(), inner }
+    }
+}
+
+/// The service [`AuthLayer`] makes.
+#[derive(Clone)]
+pub(crate) struct Auth<S> {
+    layer: AuthLayer,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Auth<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let permit = match self.layer.admit(&mut request) {
+            Ok(permit) => permit,
+            Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
+        };
+        // The clone left behind has not been polled ready, the one polled goes with the request.
+        let fresh = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, fresh);
+        Box::pin(async move {
+            let response = inner.call(request).await?;
+            Ok(response.map(|body| Body::new(Held { body, _permit: permit })))
+        })
+    }
+}
+
+/// A response body that keeps its place among the served requests until its last byte.
+struct Held {
+    body: Body,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl http_body::Body for Held {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(role: Role, via: Via, path: &str, expected: bool) {
+        let caller = Caller { subject: "s".to_owned(), role, via };
+        assert_eq!(permitted(&caller, path), expected, "{caller:?} {path}");
+    }
+
+    #[test]
+    fn callers_call_and_read() {
+        check(Role::Caller, Via::Tls, "/aria.v1.Tools/Invoke", true);
+        check(Role::Caller, Via::Tls, "/aria.v1.Bundles/ListBundles", true);
+        check(Role::Caller, Via::Tls, "/aria.v1.Bundles/UploadBundle", false);
+        check(Role::Caller, Via::Tls, "/aria.v1.Bundles/RemoveBundle", false);
+        check(Role::Caller, Via::Tls, "/aria.v1.Exec/Run", false);
+    }
+
+    #[test]
+    fn operators_change_bundles_and_no_identities() {
+        check(Role::Operator, Via::Tls, "/aria.v1.Bundles/UploadBundle", true);
+        check(Role::Operator, Via::Tls, "/aria.v1.Exec/Run", true);
+        check(Role::Operator, Via::Tls, "/aria.v1.Node/Enroll", false);
+        check(Role::Operator, Via::Tls, "/aria.v1.Node/Revoke", false);
+        check(Role::Admin, Via::Socket, "/aria.v1.Node/Revoke", true);
+    }
+
+    #[test]
+    fn the_expected_key_may_only_enrol() {
+        let via = || Via::EnrolKey { key_sha256: String::new() };
+        check(Role::Caller, via(), "/aria.v1.Node/Enroll", true);
+        check(Role::Caller, via(), "/aria.v1.Node/GetNode", false);
+        check(Role::Caller, via(), "/grpc.health.v1.Health/Check", false);
+        check(Role::Caller, via(), "/no.Such/Method", false);
+    }
+}
