@@ -112,9 +112,13 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     gone.with_context(|| format!("remove {}", path.display()))
 }
 
-#[allow(clippy::print_stdout, reason = "progress lines are this program's output")]
 pub(crate) fn progress(what: &str, how: &str) {
-    println!("image: {what:<32} {how}");
+    say(&format!("image: {what:<32} {how}"));
+}
+
+#[allow(clippy::print_stdout, reason = "progress lines are this program's output")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
 }
 
 #[cfg(test)]

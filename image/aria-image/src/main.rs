@@ -46,6 +46,10 @@ struct Options {
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--help") {
+        cache::say(USAGE);
+        return Ok(());
+    }
     let options = options(&arguments)?;
     match options.rest.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["build"] => build(&options),
