@@ -38,7 +38,7 @@ test("a cancelled tool stops running on the device", async () => {
   const code = await child.exited;
   await reading;
   expect(code).toBe(130);
-  const ticks = async (): Promise<number> => (await arc(vm, ["logs", "--tool", "slow.tick"])).split("\n").filter((line) => line.includes("tick ")).length;
+  const ticks = async (): Promise<number> => (await arc(vm, ["logs", "slow.tick"])).split("\n").filter((line) => line.includes("tick ")).length;
   await Bun.sleep(1500);
   const after = await ticks();
   await Bun.sleep(1500);
@@ -54,7 +54,7 @@ test("a caller that is killed leaves nothing running either", async () => {
   child.kill("SIGKILL");
   await child.exited;
   await Bun.sleep(2000);
-  const lines = async (): Promise<string> => arc(vm, ["logs", "--tool", "slow.tick"]);
+  const lines = async (): Promise<string> => arc(vm, ["logs", "slow.tick"]);
   const after = await lines();
   await Bun.sleep(1500);
   expect(await lines()).toBe(after);
