@@ -1,16 +1,17 @@
 //! Becoming an identity of a device: over its socket, or over TCP with a key it was told to expect.
 
 import { randomBytes } from "node:crypto";
-import { mkdir, readFile, rename, rm } from "node:fs/promises";
+import { rename, rm } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls, type DetailedPeerCertificate } from "node:tls";
 import { type Config, type StoredContext, updateConfig, writePrivate } from "../config.ts";
 import { DeviceError, Exit, UserError } from "../errors.ts";
 import type { EnrollResponse } from "../gen/aria/v1/node_pb.ts";
+import { splitAddress } from "./address.ts";
 import type { Target } from "./channel.ts";
-import { certificateDer, certificateRequest, certificateSha256, keySha256, newKeyPem, pem, publicKeySha256, selfSigned } from "./der.ts";
-import { CALL_TIMEOUT_MS, splitAddress, withTarget } from "./session.ts";
+import { certificateDer, certificateRequest, certificateSha256, keySha256, pem, publicKeySha256, selfSigned } from "./der.ts";
+import { CALL_TIMEOUT_MS, withTarget } from "./session.ts";
 import { deviceError, refusedCertificate } from "./status.ts";
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -81,45 +82,6 @@ async function replaceDir(draft: string, final: string): Promise<void> {
   });
   await rename(draft, final);
   await rm(old, { recursive: true, force: true });
-}
-
-/** The key of a context that exists, so that enrolling again keeps the identity; else a new one. */
-export async function contextKey(dir: string, name: string): Promise<string> {
-  return (await existingKey(join(dir, "contexts", name, "client.key"))) ?? newKeyPem();
-}
-
-/** The operator's key that devices are told to expect; made on first use. */
-export async function operatorKey(dir: string): Promise<{ pem: string; created: boolean }> {
-  const path = join(dir, "operator.key");
-  const existing = await existingKey(path);
-  if (existing !== undefined) return { pem: existing, created: false };
-  await mkdir(dir, { recursive: true, mode: 0o700 });
-  const made = newKeyPem();
-  await writePrivate(path, made);
-  return { pem: made, created: true };
-}
-
-async function existingKey(path: string): Promise<string | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new UserError("ARC2037", `read the key ${path}: ${(error as Error).message}`, { exit: Exit.denied, cause: error });
-  }
-  try {
-    keySha256(text);
-    return text;
-  } catch (error) {
-    throw new UserError("ARC2037", `${path} holds no usable key`, { exit: Exit.unexpected, cause: error, hint: "remove the file to make a new one" });
-  }
-}
-
-/** `sha256:` and colons are allowed, as openssl prints them. */
-export function fingerprint(text: string): string {
-  const hex = text.replace(/^sha-?256[:=]/i, "").replaceAll(":", "").toLowerCase();
-  if (!/^[0-9a-f]{64}$/.test(hex)) throw new Error("must be a SHA-256 in hex (64 digits)");
-  return hex;
 }
 
 /** What `device add` needs to speak to a device for the first time: its authority, recognised by fingerprint alone. */

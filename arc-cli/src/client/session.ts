@@ -1,10 +1,10 @@
 //! From a context's name to an open connection, and back to one clear error.
 
 import { readFile } from "node:fs/promises";
-import { isIP } from "node:net";
 import { type Context, option } from "../command.ts";
 import { chooseContext, configDir, type DeviceContext, loadConfig } from "../config.ts";
 import { Exit, UserError } from "../errors.ts";
+import { splitAddress } from "./address.ts";
 import { type Device, openDevice, type Target } from "./channel.ts";
 
 /** `--context`, the same in every command that talks to a device. */
@@ -61,14 +61,4 @@ async function credential(path: string, chosen: DeviceContext): Promise<string> 
       fix: denied ? [] : ["arc device init"],
     });
   }
-}
-
-/** `host:port`, `[v6]:port`. */
-export function splitAddress(address: string): { host: string; port: number } {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:/[\]@]+)):([0-9]{1,5})$/.exec(address);
-  const host = match?.[1] ?? match?.[2] ?? "";
-  const port = Number(match?.[3] ?? 0);
-  const valid = host !== "" && port >= 1 && port <= 65_535 && (match?.[1] === undefined || isIP(host) === 6);
-  if (!valid) throw new UserError("ARC2038", `\`${address}\` is no address`, { hint: "write HOST:PORT, for example 192.168.1.20:7600 or [fd00::20]:7600" });
-  return { host, port };
 }

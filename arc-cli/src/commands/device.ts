@@ -3,9 +3,9 @@
 import { createHash, X509Certificate } from "node:crypto";
 import { readFile, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { fingerprint, splitAddress } from "../client/address.ts";
 import { keySha256 } from "../client/der.ts";
-import { contextKey, enrol, fingerprint, operatorKey, pinnedTarget, storeContext } from "../client/enrol.ts";
-import { splitAddress } from "../client/session.ts";
+import { contextKey, operatorKey } from "../client/keys.ts";
 import { command, flag, group, option, positional } from "../command.ts";
 import { chooseContext, configDir, contextName, loadConfig, updateConfig } from "../config.ts";
 import { UserError } from "../errors.ts";
@@ -14,6 +14,9 @@ import { table } from "../table.ts";
 
 const subject = option({ value: "NAME", help: "How the device calls this identity; absent: user@host" });
 const DEFAULT_SOCKET = "/run/aria/api.sock";
+
+/** Only enrolling needs a connection; the other commands of this group start without the gRPC client. */
+const client = () => import("../client/enrol.ts");
 
 const init = command({
   name: "init",
@@ -26,6 +29,7 @@ const init = command({
   },
   examples: ["arc device init", "arc device init --socket /run/aria/api.sock --name dev"],
   async run({ socket, name, subject }, { ui, env, cwd, signal }) {
+    const { enrol, storeContext } = await client();
     const dir = configDir(env);
     const key = await contextKey(dir, contextName(name));
     const answer = await enrol({ kind: "socket", path: socket }, key, subject, signal, `enrol over ${socket}`);
@@ -50,6 +54,7 @@ const add = command({
   async run({ name, address, fingerprint: wanted, subject }, { ui, env, signal }) {
     if (address === undefined) throw missing("--address HOST:PORT");
     if (wanted === undefined) throw missing("--fingerprint SHA256");
+    const { enrol, pinnedTarget, storeContext } = await client();
     const dir = configDir(env);
     contextName(name);
     const { pem } = await operatorKey(dir);
