@@ -1,6 +1,6 @@
 //! Steps that are not repeated: each result lies beside a key, the hash of everything that went into it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -85,6 +85,22 @@ pub(crate) fn hash_file(path: &Path) -> Result<String> {
     }
 }
 
+/// Keeps other builds out of a directory until the answer is dropped; waits for one that is running.
+pub(crate) fn lock(directory: &Path) -> Result<File> {
+    let path = directory.join(".lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    if file.try_lock().is_err() {
+        progress("waiting", "another build is writing here");
+        file.lock().with_context(|| format!("lock {}", path.display()))?;
+    }
+    Ok(file)
+}
+
 /// Makes `output` unless its key says that it is there already; prints one line with the time it took.
 ///
 /// `make` writes to a temporary name that becomes `output` only when whole, so an interrupted build leaves nothing that looks finished.
@@ -149,6 +165,15 @@ mod tests {
             anyhow::bail!("no")
         });
         assert!(failed.is_err() && !output.exists());
+    }
+
+    #[test]
+    fn one_build_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = lock(directory.path()).unwrap();
+        assert!(File::open(directory.path().join(".lock")).unwrap().try_lock().is_err());
+        drop(first);
+        assert!(File::open(directory.path().join(".lock")).unwrap().try_lock().is_ok());
     }
 
     #[test]

@@ -111,6 +111,7 @@ fn build(options: &Options) -> Result<()> {
     let layout = read_layout(&options.source)?;
     let release = Release { version: env!("CARGO_PKG_VERSION").to_owned(), epoch: epoch() };
     fs::create_dir_all(&options.out).with_context(|| format!("make {}", options.out.display()))?;
+    let _alone = cache::lock(&options.out)?;
     let at = |name: &str| options.out.join(name);
     let key = rootfs_step(options, &layout, &release, &at("rootfs"))?;
     check(&at("rootfs"), &layout)?;
@@ -183,7 +184,7 @@ fn artefact(options: &Options, layout: &Layout, release: &Release, key: &str) ->
         images::erofs(&at("rootfs"), next, Packing::Lz4, &packed)
     })?;
     let name = format!("aria-{}-{ARCH}.img.zst", release.version);
-    let key = Key::of("disk 1")
+    let key = Key::of("disk 2")
         .text(&packed)
         .file(&at("data.img.template"))?
         .file(&options.source.join("layout.toml"))?
