@@ -72,6 +72,15 @@ fn missing() -> Option<&'static str> {
 
 /// Starts an engine, or says why this machine cannot. `more` is appended to its configuration.
 pub async fn start(more: &str) -> Option<Stand> {
+    start_with(0, more).await
+}
+
+/// As [`start`], letting a group in besides root.
+pub async fn start_for_group(gid: u32) -> Option<Stand> {
+    start_with(gid, "").await
+}
+
+async fn start_with(gid: u32, more: &str) -> Option<Stand> {
     if let Some(why) = missing() {
         println!("skipped: {why}");
         return None;
@@ -84,7 +93,7 @@ pub async fn start(more: &str) -> Option<Stand> {
     let base = 1_500_000_000 + place * 1_000 + number * 16;
     let cgroup_name = format!("quilt-test-{place}-{number}");
     let config = format!(
-        "[socket]\npath = {socket:?}\n[state]\ndir = {state:?}\n[telemetry]\noutput = 'human'\nlevel = 'debug'\n[sandbox]\n\
+        "[socket]\npath = {socket:?}\ngid = {gid}\n[state]\ndir = {state:?}\n[telemetry]\noutput = 'human'\nlevel = 'info,quiltd=debug'\n[sandbox]\n\
          rootfs = {rootfs:?}\ninit = {init:?}\ncgroup_name = {cgroup_name:?}\nuid_base = {base}\nuid_count = 16\npool = 1\n\
          code_roots = [{code:?}]\noutput_bytes_max = 2000000000\n{more}",
         socket = dir.path().join("api.sock"),
@@ -157,6 +166,49 @@ impl Stand {
         }
     }
 
+    /// Says the first words of HTTP/2 as somebody and reports what came back within a moment.
+    #[allow(clippy::disallowed_methods, reason = "another uid needs another process")]
+    pub fn connect_as(&self, id: u32) -> String {
+        let script = format!(
+            "const all = require('node:net').connect({:?}); let bytes = 0; const say = (text) => {{ console.log(text); process.exit(0); }};
+             all.on('connect', () => all.write('PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n\\0\\0\\0\\x04\\0\\0\\0\\0\\0'));
+             all.on('data', (data) => say(`got ${{data.length}} bytes`)); all.on('error', (e) => say(e.code === 'EPIPE' || e.code === 'ECONNRESET' ? 'closed after 0 bytes' : e.code));
+             all.on('close', () => say('closed after 0 bytes')); setTimeout(() => say('silence'), 3000);",
+            self.socket()
+        );
+        let output = std::os::unix::process::CommandExt::gid(
+            std::os::unix::process::CommandExt::uid(Command::new(root().join("out/bin/bun")).args(["-e", &script]), id),
+            id,
+        )
+        .current_dir("/")
+        .env_clear()
+        .output()
+        .unwrap();
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Starts a second daemon with the same configuration and waits for its end.
+    #[allow(clippy::disallowed_methods, reason = "the daemon under test is a program")]
+    pub fn second(&self) -> (Option<i32>, String) {
+        let config = self.dir.path().join("quilt.toml");
+        let output = Command::new(env!("CARGO_BIN_EXE_quiltd")).arg("--config").arg(config).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Waits until no cage and no lease is left.
+    pub async fn idle_within(&self, bound: Duration) {
+        let end = Instant::now() + bound;
+        loop {
+            let status = self.status().await;
+            if status.sandboxes == 0 && status.leases.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "{status:?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// A second life in the same place.
     pub async fn relaunch(&mut self) {
         self.child = launch(self.dir.path());
@@ -204,26 +256,20 @@ impl Stand {
         (refused.code(), reason(&refused), refused.message().to_owned())
     }
 
-    /// What is left of cages on this machine: processes of our host uids and cgroups below our name.
+    /// Processes that run as one of our host uids.
     pub fn leftovers(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-            let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-            let uid = uid.and_then(|line| line.split_whitespace().next()?.parse::<u32>().ok());
-            if uid.is_some_and(|uid| self.uids.contains(&uid)) {
-                found.push(format!("{}: {}", entry.path().display(), status.lines().next().unwrap_or_default()));
-            }
-        }
-        found
+        processes(&self.uids)
     }
 
-    /// Waits until nothing is left of programs. Launchers kept ready by a live engine have no uid of a cage yet, or never more
-    /// than the pool's.
-    pub async fn clean_within(&self, bound: Duration, allowed: usize) {
+    /// Waits until no program and nothing that served one is left.
+    pub async fn clean_within(&self, bound: Duration) {
         let end = Instant::now() + bound;
-        while self.leftovers().len() > allowed {
-            assert!(Instant::now() < end, "left behind: {:#?}\n{}", self.leftovers(), self.log());
+        loop {
+            let left = self.leftovers();
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "left behind: {left:#?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -253,6 +299,23 @@ impl Drop for Stand {
             drop(self.child.wait());
         }
     }
+}
+
+/// Processes of these uids, with what is needed to tell whose fault they are.
+fn processes(uids: &std::ops::Range<u32>) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+        let uid = field("Uid:").split_whitespace().next().and_then(|uid| uid.parse().ok());
+        // A zombie whose parent is gone is dead and waits for this machine's init, which need not be in a hurry.
+        let init_will_reap = field("State:").starts_with('Z') && field("PPid:") == "1";
+        if uid.is_some_and(|uid| uids.contains(&uid)) && !init_will_reap {
+            let (name, state, parent) = (field("Name:"), field("State:"), field("PPid:"));
+            found.push(format!("{name} {} {state} child of {parent}", entry.path().display()));
+        }
+    }
+    found
 }
 
 pub fn execution_id() -> String {
