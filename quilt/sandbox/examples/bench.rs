@@ -3,6 +3,8 @@
 //! Interleaved rounds of the same Bun file: bare, in a cage, and in bubblewrap where that is installed. The clock runs
 //! from before `spawn` until the program's end is known; the cage is destroyed off the clock.
 
+#![allow(clippy::print_stdout, reason = "the table is the result")]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;

@@ -20,21 +20,21 @@ use crate::{Profile, seccomp as filter, sys};
 
 /// What the launcher's steps work on.
 #[derive(Debug)]
-pub(crate) struct Template {
+pub struct Template {
     pub(crate) rootfs: PathBuf,
     pub(crate) parent: u32,
 }
 
 /// What the shim's steps work on.
 #[derive(Debug)]
-pub(crate) struct Cage {
+pub struct Cage {
     pub(crate) order: Order,
     pub(crate) descriptors: Descriptors<OwnedFd>,
 }
 
 /// What the program's steps work on.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub struct Program {
     pub(crate) cage: Cage,
     /// Laid out by `arguments`, used by `seccomp` and `execve`.
     pub(crate) exec: Option<Exec>,

@@ -13,11 +13,11 @@ use crate::build::{Cage, Program, Template};
 use crate::{build, identity, landlock};
 
 /// A named piece of set-up.
-pub(crate) struct Step<C> {
+pub struct Step<C> {
     /// Stable; shown in errors.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Does it.
-    pub(crate) run: fn(&mut C) -> io::Result<()>,
+    pub run: fn(&mut C) -> io::Result<()>,
 }
 
 /// Which step of which list.
@@ -33,7 +33,7 @@ pub(crate) struct At {
 pub(crate) const FORK: At = At { list: 4, index: 0 };
 
 /// In the launcher, before any call is known.
-pub(crate) const TEMPLATE: &[Step<Template>] = &[
+pub const TEMPLATE: &[Step<Template>] = &[
     Step { name: "launcher-death-signal", run: build::launcher_death_signal },
     Step { name: "launcher-undumpable", run: build::launcher_undumpable },
     Step { name: "groups", run: identity::groups },
@@ -52,7 +52,7 @@ pub(crate) const TEMPLATE: &[Step<Template>] = &[
 ];
 
 /// In the shim, still root.
-pub(crate) const CAGE: &[Step<Cage>] = &[
+pub const CAGE: &[Step<Cage>] = &[
     Step { name: "proc", run: build::proc },
     Step { name: "tmp", run: build::tmp },
     Step { name: "app", run: build::app },
@@ -62,7 +62,7 @@ pub(crate) const CAGE: &[Step<Cage>] = &[
 ];
 
 /// In the shim: from root to nobody.
-pub(crate) const IDENTITY: &[Step<Cage>] = &[
+pub const IDENTITY: &[Step<Cage>] = &[
     Step { name: "uid", run: identity::uid },
     Step { name: "user-namespace", run: identity::user_namespace },
     Step { name: "capabilities", run: identity::capabilities },
@@ -72,7 +72,7 @@ pub(crate) const IDENTITY: &[Step<Cage>] = &[
 ];
 
 /// In the process that becomes the program.
-pub(crate) const PROGRAM: &[Step<Program>] = &[
+pub const PROGRAM: &[Step<Program>] = &[
     Step { name: "session", run: build::session },
     Step { name: "stdio", run: build::stdio },
     Step { name: "door", run: build::door },

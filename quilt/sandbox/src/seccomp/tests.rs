@@ -118,11 +118,11 @@ fn only_unix_sockets() {
 
 #[test]
 fn upper_halves_do_not_hide_a_terminal_ioctl() {
-    for request in [libc::TIOCSTI as u64, libc::TIOCLINUX as u64, libc::TIOCSCTTY as u64, 0x5421_0000_5412] {
+    for request in [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSCTTY, 0x5421_0000_5412] {
         assert_eq!(call(Profile::Tool, libc::SYS_ioctl, &[0, request]), EPERM);
         assert_eq!(call(Profile::Tool, libc::SYS_ioctl, &[0, request | 1 << 32]), EPERM);
     }
-    assert_eq!(call(Profile::Tool, libc::SYS_ioctl, &[0, libc::TCGETS as u64]), YES);
+    assert_eq!(call(Profile::Tool, libc::SYS_ioctl, &[0, libc::TCGETS]), YES);
 }
 
 #[test]

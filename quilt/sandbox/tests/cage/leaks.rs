@@ -133,7 +133,6 @@ fn an_engine_that_waits_to_be_killed() {
     std::thread::sleep(PATIENCE);
 }
 
-#[allow(clippy::disallowed_methods, reason = "a test starts itself again")]
 fn itself(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("own path"));
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).process_group(0);
