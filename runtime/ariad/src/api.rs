@@ -67,9 +67,7 @@ pub(crate) fn now() -> UnixMs {
 }
 
 /// Runs what blocks on the pool.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Status> + Send + 'static,
-) -> Result<T, Status> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Status> + Send + 'static) -> Result<T, Status> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => Err(crate::status::internal("blocking work", &error)),

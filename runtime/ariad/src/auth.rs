@@ -15,7 +15,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use crate::peer::Peer;
-use crate::status::refuse;
+use crate::status::{self, refuse};
 use crate::trust::Trust;
 
 /// Reads a role from the wire.
@@ -158,7 +158,7 @@ where
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         Box::pin(async move {
-            let response = inner.call(request).await?;
+            let response = status::of_response(inner.call(request).await?);
             Ok(response.map(|body| Body::new(Held { body, _permit: permit })))
         })
     }

@@ -128,8 +128,7 @@ impl Identity {
     /// A new server key and certificate, with the chain clients need.
     pub(crate) fn server(&self, now: OffsetDateTime) -> Result<Arc<CertifiedKey>, IdentityError> {
         let failed = |message: String| IdentityError::Certificate { what: "server", message };
-        let key =
-            KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|error| failed(error.to_string()))?;
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|error| failed(error.to_string()))?;
         let mut params = leaf(&self.node_id, now, SERVER_DAYS, ExtendedKeyUsagePurpose::ServerAuth);
         params.subject_alt_names = self.server_names().map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(|error| failed(error.to_string()))?;

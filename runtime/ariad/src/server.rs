@@ -42,14 +42,12 @@ pub(crate) fn descriptors() -> Result<FileDescriptorSet, prost::DecodeError> {
 
 /// Adds reflection (both versions in use) and health.
 pub(crate) async fn with_standard_services(routes: Routes) -> anyhow::Result<Routes> {
-    let reflection = || anyhow::Ok(tonic_reflection::server::Builder::configure().register_file_descriptor_set(descriptors()?));
+    let reflection =
+        || anyhow::Ok(tonic_reflection::server::Builder::configure().register_file_descriptor_set(descriptors()?));
     let (reporter, health) = tonic_health::server::health_reporter();
     // The empty name is the server as a whole, which is what probes ask for.
     reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
-    Ok(routes
-        .add_service(reflection()?.build_v1()?)
-        .add_service(reflection()?.build_v1alpha()?)
-        .add_service(health))
+    Ok(routes.add_service(reflection()?.build_v1()?).add_service(reflection()?.build_v1alpha()?).add_service(health))
 }
 
 /// Serves until `stop`, then ends connections as their streams end.

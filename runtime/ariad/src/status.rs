@@ -11,6 +11,8 @@ use aria_core::port::ExecuteError;
 use aria_orchestrator::InvokeError;
 use aria_store::StoreError;
 use aria_types::ErrorKind;
+use http::Response;
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -37,6 +39,27 @@ pub(crate) fn with_metadata(
 pub(crate) fn internal(doing: &'static str, error: &dyn Error) -> Status {
     tracing::error!(doing, error = %chain(error), "internal error");
     refuse(ErrorKind::Internal, "BUG", "the device could not do this; its log says why")
+}
+
+/// What the gRPC library says of a message it cannot read is INTERNAL, without details; it is the client's mistake (A09).
+pub(crate) fn of_message(status: Status) -> Status {
+    match status.code() {
+        Code::Internal if status.details().is_empty() => {
+            refuse(ErrorKind::Invalid, "MESSAGE_INVALID", "the message is not what the method takes")
+        }
+        Code::Unimplemented if status.details().is_empty() => {
+            refuse(ErrorKind::Unsupported, "RPC_NOT_BUILT", "the device has no such method")
+        }
+        _ => status,
+    }
+}
+
+/// The same for a response that is nothing but a status.
+pub(crate) fn of_response(response: Response<Body>) -> Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.details().is_empty() && status.code() != Code::Ok => of_message(status).into_http(),
+        _ => response,
+    }
 }
 
 /// A call that did not become an outcome.

@@ -93,7 +93,8 @@ async fn start(config: &Config) -> anyhow::Result<Running> {
         tracing::warn!(?recovered, "the store was repaired");
     }
     let at = OffsetDateTime::from(api::now().to_system());
-    let identity = Identity::open(data_dir, config.node.id.as_deref(), &config.api.names, at).context("open the identity")?;
+    let identity =
+        Identity::open(data_dir, config.node.id.as_deref(), &config.api.names, at).context("open the identity")?;
     let identity = Arc::new(identity);
     let trust = Arc::new(known_keys(&store, config.api.enrol.as_ref())?);
     let certificate = ServerCertificate::new(identity.server(at)?);
@@ -120,7 +121,8 @@ async fn start(config: &Config) -> anyhow::Result<Running> {
         uploads: Arc::new(Semaphore::new(api::UPLOADS_MAX)),
     });
     let routes = server::with_standard_services(api::routes(&device)).await?;
-    let incoming = listen::accept(Doors { tcp, unix, tls, trust: Arc::clone(&trust), socket_gid: config.api.socket_gid });
+    let incoming =
+        listen::accept(Doors { tcp, unix, tls, trust: Arc::clone(&trust), socket_gid: config.api.socket_gid });
     let server = tokio::spawn(server::serve(routes, incoming, trust, config.api.inflight_max, stop.clone()));
     tokio::spawn(keep_house(Arc::clone(&device), certificate));
     Ok(Running { device, listen, socket, stop, server })
@@ -168,7 +170,9 @@ fn known_keys(store: &Store, enrol: Option<&Enrol>) -> anyhow::Result<Trust> {
 fn reachable(listen: SocketAddr) -> SocketAddr {
     match listen {
         SocketAddr::V4(address) if address.ip().is_unspecified() => ([127, 0, 0, 1], address.port()).into(),
-        SocketAddr::V6(address) if address.ip().is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
+        SocketAddr::V6(address) if address.ip().is_unspecified() => {
+            (std::net::Ipv6Addr::LOCALHOST, address.port()).into()
+        }
         other => other,
     }
 }
@@ -187,7 +191,8 @@ fn announce(running: &Running, ready_file: Option<&Path>) -> anyhow::Result<()> 
         });
         // Whoever waits for the file finds it whole.
         let draft = path.with_extension("new");
-        std::fs::write(&draft, format!("{facts}\n")).and_then(|()| std::fs::rename(&draft, path))
+        std::fs::write(&draft, format!("{facts}\n"))
+            .and_then(|()| std::fs::rename(&draft, path))
             .with_context(|| format!("write {path:?}"))?;
     }
     // A closed stdout is not a reason to stop serving.

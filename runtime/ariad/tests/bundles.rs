@@ -217,7 +217,11 @@ async fn blobs_that_are_not_what_they_say_are_refused() {
     check(client.put_as(sized(30), bytes).await, Code::DataLoss, "DIGEST_MISMATCH");
     check(client.put_as(blob(b"other byte"), bytes).await, Code::DataLoss, "DIGEST_MISMATCH");
     check(client.put_as(sized(u64::MAX), bytes).await, Code::ResourceExhausted, "BLOB_TOO_LARGE");
-    check(client.put_as(pb::BlobRef { sha256: "AB".to_owned(), size_bytes: 1 }, b"x").await, Code::InvalidArgument, "DIGEST_SYNTAX");
+    check(
+        client.put_as(pb::BlobRef { sha256: "AB".to_owned(), size_bytes: 1 }, b"x").await,
+        Code::InvalidArgument,
+        "DIGEST_SYNTAX",
+    );
     assert_eq!(daemon.entries("staging"), [""; 0]);
     assert_eq!(daemon.entries("blobs"), [""; 0]);
 }

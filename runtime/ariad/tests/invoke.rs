@@ -193,10 +193,12 @@ async fn a_stop_tells_the_callers() {
 async fn output_is_live_and_the_log_is_kept() {
     let (daemon, client) = demo().await;
     let events = client.invoke("demo.logs", "{}").await.unwrap();
-    let seen = events.iter().filter(|event| matches!(event, Event::Log(_) | Event::Progress(_) | Event::Output(_))).count();
+    let seen =
+        events.iter().filter(|event| matches!(event, Event::Log(_) | Event::Progress(_) | Event::Output(_))).count();
     assert_eq!(seen, 3, "{events:?}");
     let lines = logs(&client, "demo.logs").await;
-    let shown: Vec<_> = lines.iter().map(|line| (line.source.as_str(), line.level.as_str(), line.text.as_str())).collect();
+    let shown: Vec<_> =
+        lines.iter().map(|line| (line.source.as_str(), line.level.as_str(), line.text.as_str())).collect();
     assert_eq!(
         shown,
         [("log", "warn", "careful\\u{1b}[2J {\"n\":1}"), ("stdout", "", "plain"), ("event", "info", "succeeded")]
@@ -244,7 +246,8 @@ async fn a_followed_log_goes_on() {
 async fn a_flood_reaches_its_reader_whole() {
     let (_daemon, client) = demo().await;
     let events = client.invoke("demo.floods", "{}").await.unwrap();
-    let bytes: usize = events.iter().map(|event| if let Event::Output(output) = event { output.data.len() } else { 0 }).sum();
+    let bytes: usize =
+        events.iter().map(|event| if let Event::Output(output) = event { output.data.len() } else { 0 }).sum();
     assert_eq!(bytes, 64 * (64 << 10));
     assert!(matches!(outcome(&events), Kind::Succeeded(_)));
     let kept: usize = logs(&client, "").await.iter().map(|line| line.text.len()).sum();
@@ -274,10 +277,10 @@ async fn the_engine_s_refusals_keep_their_reason() {
 
 #[tokio::test]
 async fn without_the_engine_calls_are_unavailable() {
-    let daemon = Daemon::start_with("[telemetry]\nlevel = \"debug\"\n").await;
+    let daemon = Daemon::start().await;
+    std::fs::remove_file(daemon.dir.path().join("quilt.sock")).unwrap();
     let client = daemon.operator().await;
     client.upload(&bundle("demo", "1.0.0")).await.unwrap();
-    std::fs::remove_file(daemon.dir.path().join("quilt.sock")).unwrap();
     let status = client.invoke("demo.echo", "{}").await.unwrap_err();
     assert_eq!(refusal(&status), (Code::Unavailable, "QUILT_DOWN".to_owned()));
     let node = client.node.clone().get_node(pb::GetNodeRequest {}).await.unwrap().into_inner();
@@ -324,11 +327,14 @@ async fn a_program_gets_its_input_and_gives_its_code() {
     let daemon = Daemon::start().await;
     let client = daemon.operator().await;
     let stored = client.put(&support::program()).await.unwrap();
-    let start = |code: &str| pb::RunStart { bundle: Some(stored.clone()), args: vec![code.to_owned()], ..Default::default() };
+    let start =
+        |code: &str| pb::RunStart { bundle: Some(stored.clone()), args: vec![code.to_owned()], ..Default::default() };
     let long = vec![b'z'; 300_000];
     let events = exec(&client, start("0"), &[b"one ", b"two", &long]).await.unwrap();
-    let output: Vec<u8> =
-        events.iter().flat_map(|event| if let Event::Output(output) = event { output.data.clone() } else { vec![] }).collect();
+    let output: Vec<u8> = events
+        .iter()
+        .flat_map(|event| if let Event::Output(output) = event { output.data.clone() } else { vec![] })
+        .collect();
     assert_eq!(output.len(), 7 + long.len());
     assert!(output.starts_with(b"one two"));
     assert!(matches!(outcome(&events), Kind::Succeeded(_)));

@@ -52,7 +52,9 @@ impl Collector {
             return Err(CollectError::TooMuch(format!("more than {bytes_max} bytes in /out")));
         }
         if self.open.is_some() || !is_file_name(&name) {
-            return Err(CollectError::Device(InvokeError::Bug { doing: "collect a file the engine should not have sent" }));
+            return Err(CollectError::Device(InvokeError::Bug {
+                doing: "collect a file the engine should not have sent",
+            }));
         }
         let (store, owner, now) = (inner.store.clone(), owner.to_owned(), (inner.config.clock)());
         let put = move || store.put_collected(&owner, size_bytes, now).map_err(InvokeError::Store);

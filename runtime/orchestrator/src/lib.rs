@@ -134,7 +134,10 @@ impl Handle {
     pub fn check_schemas(&self, manifest: &Manifest) -> Result<(), InvokeError> {
         for tool in &manifest.tools {
             for schema in [&tool.input, &tool.output] {
-                self.0.schemas.get(schema).map_err(|source| InvokeError::Schema { tool: tool.name.to_string(), source })?;
+                self.0
+                    .schemas
+                    .get(schema)
+                    .map_err(|source| InvokeError::Schema { tool: tool.name.to_string(), source })?;
             }
         }
         Ok(())

@@ -68,9 +68,10 @@ impl LogBuffer {
 
     /// Everything that is left, at the run's end: unfinished lines, a remark about what was not kept, the tail.
     pub(crate) fn finish(&mut self, now: UnixMs) -> Vec<LogEntry> {
-        for (source, partial) in
-            [(LogSource::Stdout, std::mem::take(&mut self.stdout)), (LogSource::Stderr, std::mem::take(&mut self.stderr))]
-        {
+        for (source, partial) in [
+            (LogSource::Stdout, std::mem::take(&mut self.stdout)),
+            (LogSource::Stderr, std::mem::take(&mut self.stderr)),
+        ] {
             if !partial.is_empty() {
                 self.keep(line(now, source, &partial));
             }

@@ -87,9 +87,8 @@ pub(crate) fn tool(inner: &Inner, id: InvocationId, call: InvokeCall) -> Result<
     })?;
     let manifest = inner.manifests.get(&record.digest, &record.manifest_json)?;
     let tool = manifest.tool(&name.tool).ok_or_else(unknown)?;
-    let schema = |schema| {
-        inner.schemas.get(schema).map_err(|source| InvokeError::Schema { tool: name.to_string(), source })
-    };
+    let schema =
+        |schema| inner.schemas.get(schema).map_err(|source| InvokeError::Schema { tool: name.to_string(), source });
     let (input, output) = (schema(&tool.input)?, schema(&tool.output)?);
 
     let input_json = if call.input_json.is_empty() { "{}" } else { &call.input_json };
@@ -158,9 +157,8 @@ fn stage(inner: &Inner, owner: &str, sha256: &Digest) -> Result<Staged, InvokeEr
     let mut file = lease.open().map_err(InvokeError::Store)?;
     let mut piece = vec![0; 64 << 10];
     loop {
-        let count = file
-            .read(&mut piece)
-            .map_err(|source| InvokeError::ReadBlob { sha256: sha256.to_string(), source })?;
+        let count =
+            file.read(&mut piece).map_err(|source| InvokeError::ReadBlob { sha256: sha256.to_string(), source })?;
         match piece.get(..count) {
             None | Some([]) => return reader.finish().map_err(InvokeError::Bundle),
             Some(bytes) => reader.feed(bytes).map_err(InvokeError::Bundle)?,

@@ -169,9 +169,7 @@ fn judge(
         End::Failed(error) => return Err(InvokeError::Execute(error)),
         End::Cancelled(by) => return Ok(Outcome::Cancelled { by: by.to_owned() }),
         End::Ended(ended) => (ended, false),
-        End::Lingered => {
-            (Ended { reason: EndReason::Exited(0), detail: String::new(), usage: Usage::default() }, true)
-        }
+        End::Lingered => (Ended { reason: EndReason::Exited(0), detail: String::new(), usage: Usage::default() }, true),
     };
     let outcome = match kind {
         Kind::Tool { output, .. } => outcome::decide(record, &ended, |value| output.check(value)),

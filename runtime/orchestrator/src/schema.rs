@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn the_place_is_named_and_the_value_is_not() {
-        let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "additionalProperties": false});
+        let schema =
+            json!({"type": "object", "properties": {"city": {"type": "string"}}, "additionalProperties": false});
         check(&schema, &json!({"city": "Oslo"}), Ok(()));
         check(&schema, &json!({"city": 31_337}), Err("at /city"));
         let message = Schema::compile(&schema).unwrap().check(&json!({"city": 31_337})).unwrap_err();

@@ -99,7 +99,9 @@ impl Sink {
             }
         }
         match event {
-            ExecuteEvent::Queued { why } => self.send(RunEvent::Queued { invocation: self.invocation.clone(), why }).await,
+            ExecuteEvent::Queued { why } => {
+                self.send(RunEvent::Queued { invocation: self.invocation.clone(), why }).await
+            }
             ExecuteEvent::Granted { lease_id, fence } => {
                 self.send(RunEvent::Granted { invocation: self.invocation.clone(), lease_id, fence }).await;
             }

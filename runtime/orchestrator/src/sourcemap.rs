@@ -203,7 +203,12 @@ mod tests {
     fn what_cannot_be_mapped_stays() {
         let stack = "at f (/app/code/a.js:9:5)\nat /app/code/../../etc/passwd:1:1\nat /app/code/b.js:1:1\nat native";
         assert_eq!(map_stack(stack, bundle(MAP).path()), stack);
-        for map in ["", "{}", r#"{"sources":[],"mappings":"AAAA"}"#, r#"{"sources":["a"],"mappings":"!!!!;gggggggggggggggggg"}"#] {
+        for map in [
+            "",
+            "{}",
+            r#"{"sources":[],"mappings":"AAAA"}"#,
+            r#"{"sources":["a"],"mappings":"!!!!;gggggggggggggggggg"}"#,
+        ] {
             let stack = "at f (/app/code/a.js:1:1)";
             assert_eq!(map_stack(stack, bundle(map).path()), stack, "{map}");
         }

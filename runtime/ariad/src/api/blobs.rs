@@ -46,7 +46,8 @@ impl pb::blobs_server::Blobs for Blobs {
         let caller = Caller::of(&request)?;
         let blobs = request.into_inner().blobs.iter().map(blob).collect::<Result<Vec<_>, _>>()?;
         let store = self.0.store.clone();
-        let missing = blocking(move || store.find_missing(&caller.subject, &blobs, now()).map_err(status::store)).await?;
+        let missing =
+            blocking(move || store.find_missing(&caller.subject, &blobs, now()).map_err(status::store)).await?;
         let missing = missing.iter().map(|blob| blob_ref(&blob.sha256, blob.size_bytes)).collect();
         Ok(Response::new(pb::FindMissingResponse { missing }))
     }
@@ -97,7 +98,10 @@ async fn send(lease: BlobLease, sender: mpsc::Sender<Result<pb::GetBlobResponse,
         let read = blocking(move || {
             let mut chunk = Vec::with_capacity(READ_BYTES);
             let limit = u64::try_from(READ_BYTES).unwrap_or(u64::MAX);
-            let count = (&mut open).take(limit).read_to_end(&mut chunk).map_err(|error| status::internal("read a blob", &error))?;
+            let count = (&mut open)
+                .take(limit)
+                .read_to_end(&mut chunk)
+                .map_err(|error| status::internal("read a blob", &error))?;
             Ok((open, chunk, count))
         });
         let piece = match read.await {

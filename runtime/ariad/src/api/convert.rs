@@ -63,7 +63,9 @@ pub(super) fn moment(text: &str) -> Result<UnixMs, Status> {
 pub(super) fn run_event(event: RunEvent) -> pb::RunEvent {
     use pb::run_event::Event;
     let event = match event {
-        RunEvent::Queued { invocation, why } => Event::Queued(pb::Queued { invocation_id: invocation.to_string(), why }),
+        RunEvent::Queued { invocation, why } => {
+            Event::Queued(pb::Queued { invocation_id: invocation.to_string(), why })
+        }
         RunEvent::Granted { invocation, lease_id, fence } => {
             Event::Granted(pb::Granted { invocation_id: invocation.to_string(), lease_id, fence })
         }

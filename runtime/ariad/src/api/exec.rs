@@ -89,7 +89,7 @@ impl ByteSource for Stdin {
                     Ok(Some(pb::RunRequest { part: Some(pb::run_request::Part::Stdin(bytes)) })) => self.rest = bytes,
                     Ok(None) => self.open = false,
                     Ok(Some(_)) => self.complain(invalid("STREAM_ORDER", "after start only stdin may follow")),
-                    Err(status) => self.complain(status),
+                    Err(status) => self.complain(status::of_message(status)),
                 }
             }
             if self.rest.is_empty() {

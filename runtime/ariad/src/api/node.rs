@@ -78,7 +78,9 @@ impl pb::node_server::Node for Node {
         let once = matches!(caller.via, Via::EnrolKey { .. }).then(|| format!("enrol-key:{}", csr.key_sha256));
         let store = device.store.clone();
         blocking(move || store.enroll(&credential, once.as_deref()).map_err(closed)).await?;
-        device.trust.insert(csr.key_sha256.clone(), trust::Credential { subject: subject.clone(), role, revoked: false });
+        device
+            .trust
+            .insert(csr.key_sha256.clone(), trust::Credential { subject: subject.clone(), role, revoked: false });
         tracing::info!(%subject, role = role.as_str(), key_sha256 = %csr.key_sha256, not_after = %signed.not_after, "identity enrolled");
         Ok(Response::new(pb::EnrollResponse {
             certificate_pem: signed.certificate_pem,
@@ -101,7 +103,8 @@ impl pb::node_server::Node for Node {
         }
         let digests = keys.iter().map(|key| digest(key)).collect::<Result<Vec<Digest>, _>>()?;
         let store = self.0.store.clone();
-        let revoke = move || digests.iter().try_for_each(|key| store.revoke(key, now()).map(drop)).map_err(status::store);
+        let revoke =
+            move || digests.iter().try_for_each(|key| store.revoke(key, now()).map(drop)).map_err(status::store);
         blocking(revoke).await?;
         for key in &keys {
             self.0.trust.revoke(key);
@@ -154,7 +157,10 @@ fn subject(text: &str) -> Result<String, Status> {
     if good {
         return Ok(text.to_owned());
     }
-    Err(invalid("SUBJECT_SYNTAX", "the subject must be letters, digits, . _ - @, 1 to 63 bytes, beginning with a letter or digit"))
+    Err(invalid(
+        "SUBJECT_SYNTAX",
+        "the subject must be letters, digits, . _ - @, 1 to 63 bytes, beginning with a letter or digit",
+    ))
 }
 
 fn identity(error: IdentityError) -> Status {

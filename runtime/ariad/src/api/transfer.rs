@@ -59,7 +59,8 @@ pub(super) async fn begin<M, S>(
 impl<M> Upload<M> {
     /// The next chunk; `None` is the end.
     pub(super) async fn next<S>(&mut self, part: fn(M) -> Part<S>) -> Result<Option<Vec<u8>>, Status> {
-        let message = tokio::time::timeout_at(self.window_ends, self.stream.message()).await.map_err(|_late| idle())??;
+        let message =
+            tokio::time::timeout_at(self.window_ends, self.stream.message()).await.map_err(|_late| idle())??;
         let Some(message) = message else { return Ok(None) };
         let chunk = match part(message) {
             Part::Chunk(chunk) => chunk,

@@ -18,8 +18,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tonic::transport::{Channel, Endpoint};
 use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::aria_file;
@@ -101,7 +101,8 @@ impl Client {
 
     pub(crate) async fn put_as(&self, blob: pb::BlobRef, bytes: &[u8]) -> Result<pb::BlobRef, Status> {
         use pb::put_blob_request::Part;
-        let parts = [Part::Start(blob)].into_iter().chain(bytes.chunks(1 << 18).map(|chunk| Part::Chunk(chunk.to_vec())));
+        let parts =
+            [Part::Start(blob)].into_iter().chain(bytes.chunks(1 << 18).map(|chunk| Part::Chunk(chunk.to_vec())));
         let messages: Vec<_> = parts.map(|part| pb::PutBlobRequest { part: Some(part) }).collect();
         let answer = self.blobs.clone().put_blob(tokio_stream::iter(messages)).await?.into_inner();
         Ok(answer.blob.unwrap())
@@ -215,7 +216,9 @@ type Builder = rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::Wants
 
 fn client_config(ca: Option<&CertificateDer<'static>>) -> Builder {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
     match ca {
         Some(ca) => {
             let mut roots = RootCertStore::empty();

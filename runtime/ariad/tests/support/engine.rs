@@ -13,15 +13,15 @@ use pb::sync_engine_server::{SyncEngine, SyncEngineServer};
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tokio_stream::Stream;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
 /// What the engine can play.
 pub(crate) const TOOLS: [&str; 17] = [
-    "greet", "echo", "wrong", "throws", "nojson", "twice", "garbage", "deep", "hangs", "lingers", "exits", "crashes", "floods",
-    "logs", "leaves", "denied", "reads",
+    "greet", "echo", "wrong", "throws", "nojson", "twice", "garbage", "deep", "hangs", "lingers", "exits", "crashes",
+    "floods", "logs", "leaves", "denied", "reads",
 ];
 
 #[derive(Clone, Default)]
@@ -154,9 +154,12 @@ async fn perform(
     match tool {
         "throws" => {
             let stack = "RangeError: no\n    at f (/app/code/throws.js:1:1)\n    at run (/lib/aria/harness.js:3:4)";
-            door(events, json!({"failure": {"kind": "threw", "name": "RangeError", "message": "no", "stack": stack}})).await;
+            door(events, json!({"failure": {"kind": "threw", "name": "RangeError", "message": "no", "stack": stack}}))
+                .await;
         }
-        "nojson" => door(events, json!({"failure": {"kind": "result", "name": "", "message": "a function", "stack": ""}})).await,
+        "nojson" => {
+            door(events, json!({"failure": {"kind": "result", "name": "", "message": "a function", "stack": ""}})).await
+        }
         "twice" => {
             result(events, &json!(1)).await;
             result(events, &json!(2)).await;
@@ -189,7 +192,8 @@ async fn perform(
             result(events, &json!(null)).await;
         }
         "logs" => {
-            door(events, json!({"log": {"level": "warn", "message": "careful\u{1b}[2J", "fieldsJson": "{\"n\":1}"}})).await;
+            door(events, json!({"log": {"level": "warn", "message": "careful\u{1b}[2J", "fieldsJson": "{\"n\":1}"}}))
+                .await;
             door(events, json!({"progress": {"fraction": 0.5, "message": "half"}})).await;
             stdout(events, b"plain\n".to_vec()).await;
             result(events, &json!(true)).await;
@@ -200,7 +204,8 @@ async fn perform(
             leave(events, "empty", b"").await;
         }
         "reads" => {
-            let files = program.files.iter().map(|file| (file.name.clone(), std::fs::read_to_string(&file.path).unwrap()));
+            let files =
+                program.files.iter().map(|file| (file.name.clone(), std::fs::read_to_string(&file.path).unwrap()));
             let found: HashMap<_, _> = files.collect();
             result(events, &json!(found)).await;
         }

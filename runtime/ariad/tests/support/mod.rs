@@ -52,7 +52,14 @@ impl Daemon {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::start(&dir.path().join("quilt.sock"));
         let (child, ready) = launch(dir.path(), extra).await;
-        Self { dir, engine, listen: text(&ready, "listen"), node_id: text(&ready, "node_id"), child, extra: extra.to_owned() }
+        Self {
+            dir,
+            engine,
+            listen: text(&ready, "listen"),
+            node_id: text(&ready, "node_id"),
+            child,
+            extra: extra.to_owned(),
+        }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -208,7 +215,10 @@ pub(crate) fn parts(name: &str, version: &str) -> Parts {
         .iter()
         .flat_map(|tool| {
             let map = r#"{"version":3,"sources":["../src/tools.ts"],"names":[],"mappings":"AAIA"}"#;
-            [(format!("code/{tool}.js"), b"export const tool = {};\n".to_vec()), (format!("code/{tool}.js.map"), map.into())]
+            [
+                (format!("code/{tool}.js"), b"export const tool = {};\n".to_vec()),
+                (format!("code/{tool}.js.map"), map.into()),
+            ]
         })
         .collect();
     parts.files.push(("src/tools.ts".to_owned(), b"export {}\n".to_vec()));
