@@ -54,9 +54,9 @@ export interface ToolOptions {
   readonly spawn?: boolean;
 }
 
-/** A tool as an options object with its function. `run` takes one object, or nothing. */
+/** A tool as an options object with its function. `run` takes one object, or nothing; it may return a Promise. */
 export interface ToolDefinition<Input, Output> extends ToolOptions {
-  readonly run: (input: Input) => Output | Promise<Output>;
+  readonly run: (input: Input) => Output;
 }
 
 /** What `defineTool` returns: the same object, so a test can call `run`. */
@@ -89,7 +89,7 @@ export function tool(_first?: ToolOptions | Method, context?: ClassMethodDecorat
  * export const add = defineTool({ run: (input: { a: number; b: number }) => input.a + input.b });
  * ```
  */
-export function defineTool<Output>(definition: ToolOptions & { readonly run: () => Output | Promise<Output> }): Tool<void, Output>;
+export function defineTool<Output>(definition: ToolOptions & { readonly run: () => Output }): Tool<void, Output>;
 export function defineTool<Input, Output>(definition: ToolDefinition<Input, Output>): Tool<Input, Output>;
 export function defineTool(definition: ToolOptions): ToolOptions {
   return definition;

@@ -126,14 +126,16 @@ function nothingFound(findings: Findings, own: readonly Diagnostic[], language: 
 function merge(language: readonly Diagnostic[], own: readonly Diagnostic[]): Diagnostic[] {
   const imports = language.some((diagnostic) => diagnostic.id === "ARC1003" || diagnostic.id === "ARC1004" || diagnostic.id === "ARC1002");
   const kept = imports ? own.filter((diagnostic) => diagnostic.id !== "ARC1010" && diagnostic.id !== "ARC1011" && diagnostic.id !== "ARC1051") : own;
-  return [...language.filter((error) => error.id !== "ARC1001" || !kept.some((diagnostic) => overlaps(error.span, diagnostic.span))), ...kept];
+  return [...language.filter((error) => error.id !== "ARC1001" || !kept.some((diagnostic) => says(diagnostic, error))), ...kept];
 }
 
-function overlaps(a: Span | undefined, b: Span | undefined): boolean {
-  if (!a || !b || a.file !== b.file) return false;
+/** Whether a finding of arc's is about the same thing as an error of TypeScript's. Options are one line's business. */
+function says({ id, span }: Diagnostic, error: Diagnostic): boolean {
+  if (!span || !error.span || span.file !== error.span.file) return false;
+  if (/^ARC10(4[567]|6)/.test(id) && span.line === error.span.line) return true;
   const starts = (s: Span): number => s.line * 10_000 + s.column;
   const ends = (s: Span): number => s.endLine * 10_000 + s.endColumn;
-  return starts(a) < ends(b) && starts(b) < ends(a);
+  return starts(span) < ends(error.span) && starts(error.span) < ends(span);
 }
 
 /** Facts from `arc.toml`, `@aria` and defaults; both may speak, they may not disagree. */

@@ -109,7 +109,8 @@ class OptionReader {
     const good: string[] = [];
     for (const [text, option] of this.#texts(key, id)) {
       if (pattern.test(text) && portIsSound(text, key)) good.push(text);
-      else this.#report(id, option, `${JSON.stringify(text)} is not ${wanted}`);
+      // A secret written where its name belongs must not end up in a log.
+      else this.#report(id, option, `${key === "secrets" ? "this" : JSON.stringify(text)} is not ${wanted}`);
     }
     return sortedUnique(good);
   }

@@ -124,7 +124,7 @@ export function docsOf(checker: ts.TypeChecker, symbol: ts.Symbol, shape: Shape,
 
 function readTag(name: string, rule: TagRule, text: string, shape: Shape, report: Report): JsonLiteral | undefined {
   if (!kindsOf(shape).has(rule.on)) {
-    report("ARC1071", `@${name} says something about a ${rule.on}, this is not one`);
+    report("ARC1071", `@${name} says something about ${rule.on}s, this is none`);
     return undefined;
   }
   const value = parseTag(rule, text);

@@ -26,6 +26,8 @@ export class TypeReader {
   readonly #program: ts.Program;
   readonly #named = new Map<string, Shape>();
   readonly #ids = new Map<ts.Type, string>();
+  /** What is being read, for findings about it as a whole. */
+  #whole: { readonly name: string; readonly node: ts.Node } | undefined;
   #depth = 0;
   #parts = 0;
 
@@ -37,6 +39,7 @@ export class TypeReader {
 
   /** `types` are alternatives of one value (a result that may be a Promise or not). `node` is where the type is written. */
   read(types: readonly ts.Type[], node: ts.Node): Shapes {
+    this.#whole = { name: types.map((type) => this.#name(type)).join(" | "), node };
     try {
       // The whole answer may be `undefined`, it travels as null; nowhere else has it a place in JSON.
       const shapes = types.flatMap((type) => {
@@ -53,7 +56,8 @@ export class TypeReader {
   #shape(type: ts.Type, node: ts.Node): Shape {
     this.#parts += 1;
     if (this.#depth >= DEPTH_MAX || this.#parts > PARTS_MAX) {
-      this.#report("ARC1018", type, node, `type ${this.#name(type)} has no end that arc could find`, "give the recursive part one name that does not change with each level");
+      const { name, node: at } = this.#whole ?? { name: this.#name(type), node };
+      this.#reporter.report("ARC1018", (at as { type?: ts.Node }).type ?? at, `type ${name} has no end that arc could find`, "give the recursive part one name that does not change with each level");
       throw new Endless();
     }
     this.#depth += 1;

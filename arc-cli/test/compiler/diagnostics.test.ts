@@ -1,0 +1,77 @@
+//! Every error has a fixture that produces it, a golden text, and a page for `arc explain`.
+
+import { expect, test } from "bun:test";
+import { mkdtempSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+
+import { compile } from "../../src/compiler/compile.ts";
+import { CompileError, explanations, type Diagnostic } from "../../src/compiler/diagnostics.ts";
+import { describe as describeDiagnostic } from "../../src/compiler/frame.ts";
+
+const fixtures = join(import.meta.dir, "../fixtures/errors");
+const compiled = compile(fixtures);
+
+for (const file of readdirSync(join(fixtures, "src")).sort()) {
+  test(`${file} is refused for its reason and no other`, () => {
+    const found = compiled.diagnostics.filter((diagnostic) => diagnostic.span?.file === `src/${file}`);
+    const ids = [...new Set(found.map(({ id }) => id as string))];
+    expect(ids).toEqual(file === "none.ts" ? [] : [file.replace(".ts", "")]);
+    expect(found.map((diagnostic) => describeDiagnostic(diagnostic, compiled.read)).join("\n\n")).toMatchSnapshot();
+  });
+}
+
+/** Compiles a project given as files and returns what is wrong with it. */
+function findings(files: Record<string, string>): Diagnostic[] {
+  const root = mkdtempSync(join(tmpdir(), "arc-diagnostics-"));
+  try {
+    for (const [path, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(root, path)), { recursive: true });
+      writeFileSync(join(root, path), text);
+    }
+    return [...compile(root).diagnostics];
+  } catch (error) {
+    if (error instanceof CompileError) return [...error.diagnostics];
+    throw error;
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+}
+
+const toml = '[bundle]\nname = "x"\n';
+const good = 'import { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: (input: { a: string }) => input.a });\n';
+
+const projects: readonly (readonly [string, Record<string, string>, readonly string[]])[] = [
+  ["a syntax error", { "arc.toml": toml, "src/a.ts": "export const a = ;\n" }, ["ARC1002"]],
+  ["an import that leads nowhere", { "arc.toml": toml, "src/a.ts": 'import { b } from "./b.ts";\nimport type { C } from "nowhere";\nimport { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: (input: { b: C }) => b(input) });\n' }, ["ARC1003", "ARC1003"]],
+  ["a dependency that is not installed", { "arc.toml": toml, "package.json": '{"dependencies":{"left-pad":"1.0.0"}}', "src/a.ts": 'import pad from "left-pad";\nimport { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: () => pad("x") });\n' }, ["ARC1004"]],
+  ["no tool at all", { "arc.toml": toml, "src/a.ts": "export const a = 1;\n" }, ["ARC1051"]],
+  ["legacy decorators", { "arc.toml": toml, "tsconfig.json": '{"compilerOptions":{"experimentalDecorators":true}}', "src/a.ts": good }, ["ARC1054"]],
+  ["@aria against arc.toml", { "arc.toml": toml, "src/a.ts": `${good.replace("{ defineTool", "{ aria, defineTool")}@aria({ name: "y" })\nexport class B {}\n` }, ["ARC1056"]],
+  ["no arc.toml", { "src/a.ts": good }, ["ARC1080"]],
+  ["arc.toml that is not TOML", { "arc.toml": "[bundle\nname = ", "src/a.ts": good }, ["ARC1081"]],
+  ["unknown keys in arc.toml", { "arc.toml": `${toml}nmae = "y"\n[buidl]\ninclude = []\n`, "src/a.ts": good }, ["ARC1082", "ARC1082"]],
+  ["wrong values in arc.toml", { "arc.toml": '[bundle]\nname = "x"\nversion = "one"\nauthors = "me"\nlicense = 1\n', "src/a.ts": good }, ["ARC1083", "ARC1083", "ARC1083"]],
+  ["a name that is none", { "arc.toml": '[bundle]\nname = "Not A Name"\n', "src/a.ts": good }, ["ARC1048"]],
+  ["no name", { "arc.toml": "", "src/a.ts": good }, ["ARC1048"]],
+  ["no sources", { "arc.toml": toml }, ["ARC1084"]],
+  ["an entry that is not there", { "arc.toml": `${toml}entry = "src/b.ts"\n`, "src/a.ts": good }, ["ARC1084"]],
+  ["a sound project", { "arc.toml": toml, "src/a.ts": good }, []],
+];
+
+for (const [what, files, ids] of projects) {
+  test(`${what} gives ${ids.join(" ") || "nothing"}`, () => expect(findings(files).map(({ id }) => id as string)).toEqual([...ids]));
+}
+
+test("what follows from a missing import is not reported beside it", () => {
+  const found = findings({ "arc.toml": toml, "src/a.ts": 'import type { C } from "./c.ts";\nimport { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: (input: { c: C }): C => input.c });\n' });
+  expect(found.map(({ id }) => id as string)).toEqual(["ARC1003"]);
+});
+
+test("every error has a page", () => {
+  for (const { code, title, text } of explanations) {
+    expect(code).toMatch(/^ARC1\d{3}$/);
+    expect(title.length).toBeGreaterThan(3);
+    expect(text.length).toBeGreaterThan(40);
+  }
+});
