@@ -1,8 +1,9 @@
 //! Becoming an identity of a device: over its socket, or over TCP with a key it was told to expect.
 
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
-import { hostname, userInfo } from "node:os";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls, type DetailedPeerCertificate } from "node:tls";
 import { type Config, type StoredContext, updateConfig, writePrivate } from "../config.ts";
@@ -20,14 +21,21 @@ const CHAIN_MAX = 5;
 
 /** `user@host`, made of the characters a device accepts. */
 export function defaultSubject(): string {
-  let user = "";
+  const text = `${userName()}@${hostname()}`.replace(/[^A-Za-z0-9._@-]/g, "-").replace(/^[^A-Za-z0-9]+/, "");
+  // Room for the suffix that makes it unique when it is taken.
+  return text.slice(0, 54);
+}
+
+/** From the user database, because environment variables survive sudo and are absent in services. */
+function userName(): string {
+  const uid = process.getuid?.() ?? 0;
+  let entries: string[] = [];
   try {
-    user = userInfo().username;
+    entries = readFileSync("/etc/passwd", "utf8").split("\n");
   } catch {
-    // A uid without an entry in passwd has no name.
+    // A machine without the file has numbers only.
   }
-  const text = `${user === "" ? `uid${process.getuid?.() ?? 0}` : user}@${hostname()}`.replace(/[^A-Za-z0-9._@-]/g, "-").replace(/^[^A-Za-z0-9]+/, "");
-  return (text === "" ? "arc" : text).slice(0, 54);
+  return entries.map((line) => line.split(":")).find((fields) => fields[2] === String(uid))?.[0] ?? `uid${uid}`;
 }
 
 /** Asks the device to sign the key. A default subject that another key holds is made unique with this key's hash. */

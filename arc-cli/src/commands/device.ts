@@ -59,8 +59,10 @@ const add = command({
     contextName(name);
     const { pem } = await operatorKey(dir);
     const doing = `enrol with ${address}`;
-    const target = await pinnedTarget(address, wanted, pem, subject, signal, doing);
-    const answer = await enrol(target, pem, subject, signal, doing);
+    const answer = await unlessUnexpected(async () => {
+      const target = await pinnedTarget(address, wanted, pem, subject, signal, doing);
+      return await enrol(target, pem, subject, signal, doing);
+    });
     const config = await storeContext(dir, name, pem, answer, { address }, (before) => before.current === undefined);
     const current = config.current === name;
     const data = { context: name, node: answer.nodeId, address, role: answer.role, current };
@@ -146,6 +148,17 @@ export const device = group({
   summary: "Devices this user knows: init, add, key, use, ls, rm",
   commands: [init, add, key, use, ls, remove],
 });
+
+/** Before enrolment a refused certificate means that the device does not expect this key (any more). */
+async function unlessUnexpected<T>(enrolment: () => Promise<T>): Promise<T> {
+  try {
+    return await enrolment();
+  } catch (error) {
+    if (!(error instanceof UserError) || error.code !== "ARC3003") throw error;
+    const hint = "it expects another key, this key was enrolled before, or its window is over; give it the hash of this key and start it again";
+    throw new UserError(error.code, error.message, { exit: error.exit, hint, fix: ["arc device key"], cause: error });
+  }
+}
 
 /** A device that listens everywhere is reached from its own machine by the loopback address. */
 function localAddress(listen: string): string {
