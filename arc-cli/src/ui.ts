@@ -188,10 +188,11 @@ export class Ui {
 export function errorText(error: unknown, style: Style, verbose: boolean): string {
   if (!(error instanceof UserError)) return bugText(error, style, verbose);
   const lines = [`${style.red("error")}${style.dim(`[${error.code}]`)}: ${escapeText(error.message)}`];
-  if (error.span !== undefined && error.text === undefined) {
+  const text = error.text ?? "";
+  if (error.span !== undefined && text === "") {
     lines.push(`  --> ${escapeLine(error.span.file)}:${error.span.line}:${error.span.column}`);
   }
-  if (error.text !== undefined) lines.push(error.text);
+  if (text !== "") lines.push(text);
   if (error.hint !== undefined) lines.push(`  ${style.cyan("hint")}  ${escapeText(error.hint)}`);
   for (const fix of error.fix) lines.push(`  ${style.green("fix")}   ${escapeLine(fix)}`);
   if (verbose && error.cause !== undefined) lines.push(`  cause ${escapeText(String(error.cause))}`);

@@ -101,9 +101,11 @@ function show(end: Extract<Ended, { kind: "succeeded" }>, finished: Finished | u
 /** A run that ended badly is an error of its own kind: exit 9, with the tool's stack. */
 function failure(end: Exclude<Ended, { kind: "succeeded" }>, finished: Finished | undefined, tool: string): UserError {
   const details = { invocationId: finished?.invocationId ?? "", outcome: { ...end }, usage: usageJson(finished?.usage) };
-  const stack = end.kind === "failed" && end.stack !== "" ? { text: stackText(end.stack) } : {};
+  const stack = end.kind === "failed" && end.stack !== "" ? { text: stackText(end.stack, end.message) } : {};
   const [code, exit] = failureCode(end);
-  return new DeviceError(code, `${tool}: ${endedText(end) ?? ""}`, { exit, details, ...stack });
+  // The code stands before the message already.
+  const why = end.kind === "failed" && end.exitCode === undefined && end.signal === undefined ? end.message : endedText(end);
+  return new DeviceError(code, `${tool}: ${why ?? ""}`, { exit, details, ...stack });
 }
 
 function failureCode(end: Exclude<Ended, { kind: "succeeded" }>): [string, ExitCode] {
@@ -119,6 +121,8 @@ function failureCode(end: Exclude<Ended, { kind: "succeeded" }>): [string, ExitC
   }
 }
 
-function stackText(stack: string): string {
-  return escapeText(stack).split("\n").map((line) => `  ${line}`).join("\n");
+/** The frames; the first line of a stack usually repeats the message. */
+function stackText(stack: string, message: string): string {
+  const frames = stack.startsWith(`${message}\n`) ? stack.slice(message.length + 1) : stack;
+  return escapeText(frames).split("\n").map((line) => `  ${line}`).join("\n");
 }
