@@ -72,7 +72,7 @@ fn cycles_in_a_process_of_their_own() {
         let app = App::new("");
         let mut spec = app.spec();
         spec.argv = vec!["/bin/bun".into(), "--version".into()];
-        spec.out = n % 2 == 0;
+        spec.out = n.is_multiple_of(2);
         let (mut sandbox, io) = engine.spawn(spec).expect("starts");
         match n % 4 {
             0 => assert_eq!(sandbox.exit(), Exit::Code(0)),
@@ -80,7 +80,7 @@ fn cycles_in_a_process_of_their_own() {
             2 => drop(io),
             _ => {}
         }
-        if n % 3 == 0 { drop(sandbox) } else { sandbox.destroy().map(|_| ()).expect("is destroyed") }
+        if n.is_multiple_of(3) { drop(sandbox) } else { sandbox.destroy().map(|_| ()).expect("is destroyed") }
     };
     (0..8).for_each(cycle);
     settle();
