@@ -36,7 +36,25 @@ export function rawZstd(bytes: Uint8Array): Uint8Array {
   return out;
 }
 
-/** A whole `.aria` file. `extra` files go into the code layer beside the tools' modules. */
+/** Bytes of files per layer: a layer is an entry of the outer archive, which may have 128 MiB. */
+const layerBytesMax = 110 * 2 ** 20;
+
+/** Sorted files in as few layers as fit. */
+function layersOf(files: TarEntry[]): TarEntry[][] {
+  const layers: TarEntry[][] = [[]];
+  let bytes = 0;
+  for (const file of files) {
+    if (bytes > 0 && bytes + file.bytes.length > layerBytesMax) {
+      layers.push([]);
+      bytes = 0;
+    }
+    layers.at(-1)?.push(file);
+    bytes += file.bytes.length;
+  }
+  return layers;
+}
+
+/** A whole `.aria` file. `extra` files go into the code layers beside the tools' modules. */
 export function makeBundle(name: string, version: string, tools: ToolSource[], extra: TarEntry[] = []): Uint8Array {
   const modules = tools.map((tool) => ({
     path: `code/${tool.name}.js`,
@@ -55,15 +73,15 @@ export function makeBundle(name: string, version: string, tools: ToolSource[], e
     agents: [], teams: [], pipelines: [], dependencies: [], source: { digest: `sha256:${"0".repeat(64)}` }, builder: { name: "e2e", version: "0.1.0" },
     files: files.map((file) => ({ path: file.path, size: file.bytes.length, sha256: sha256(file.bytes) })),
   }));
-  const layer = rawZstd(writeTar(files));
+  const layers = layersOf(files).map((part) => rawZstd(writeTar(part)));
   const describe = (mediaType: string, bytes: Uint8Array): Record<string, unknown> => ({ mediaType, digest: `sha256:${sha256(bytes)}`, size: bytes.length });
   const image = utf8(JSON.stringify({
     schemaVersion: 2, mediaType: "application/vnd.oci.image.manifest.v1+json", artifactType: "application/vnd.aria.bundle.v1",
-    config: describe("application/vnd.aria.manifest.v1+json", config), layers: [describe("application/vnd.aria.code.v1.tar+zstd", layer)],
+    config: describe("application/vnd.aria.manifest.v1+json", config), layers: layers.map((layer) => describe("application/vnd.aria.code.v1.tar+zstd", layer)),
   }));
   const annotations = { "org.opencontainers.image.ref.name": version, "org.opencontainers.image.title": name };
   const index = utf8(JSON.stringify({ schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json", manifests: [{ ...describe("application/vnd.oci.image.manifest.v1+json", image), annotations }] }));
-  const blobs = [config, layer, image].map((bytes) => ({ path: `blobs/sha256/${sha256(bytes)}`, bytes })).sort(byPath);
+  const blobs = [config, ...layers, image].map((bytes) => ({ path: `blobs/sha256/${sha256(bytes)}`, bytes })).sort(byPath);
   return writeTar([{ path: "oci-layout", bytes: utf8('{"imageLayoutVersion":"1.0.0"}') }, { path: "index.json", bytes: index }, ...blobs]);
 }
 
