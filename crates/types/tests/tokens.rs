@@ -1,5 +1,7 @@
 //! The shared vectors of the token grammar, and properties that hold for every token.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "in a test they are assertions")]
+
 use aria_types::token::{TOKEN_BYTES_MAX, TOKEN_SEGMENTS_MAX};
 use aria_types::{ResourceToken, TokenError};
 use proptest::prelude::*;

@@ -1,6 +1,8 @@
 //! Random histories against the ledger: requests, ends, engine crashes and clock jumps. After every step nothing is held
 //! twice, fences only rise, and what the ledger holds is exactly what was granted and not released.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "in a test they are assertions")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

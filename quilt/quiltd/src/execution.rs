@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aria_protocol::quilt::v1 as pb;
 use pb::execute_response::Event;
-use quilt_sandbox::{Exit, Io, OutFile, OutLimits, Sandbox, Spec};
+use quilt_sandbox::{CollectError, Exit, Io, OutFile, OutLimits, Sandbox, Spec, Usage};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::ending::{Cause, Ending, ending};
@@ -138,7 +138,7 @@ fn spec(shared: &Shared, plan: &Plan, door: bool) -> Result<Spec, Fault> {
 
 /// Relays, reports and cleans.
 async fn finish(shared: &Arc<Shared>, started: Started, outbox: Outbox, events: &Events) {
-    let Started { mut cage, io, lease, frames, limits, out } = started;
+    let Started { cage, io, lease, frames, limits, out } = started;
     let sandbox_id = cage.sandbox.id().to_owned();
     tracing::debug!(sandbox_id, fence = lease.grant.fence, "started");
     let relay_limits = RelayLimits { output_bytes: limits.output_bytes, wall: Duration::from_millis(limits.wall_ms) };
@@ -152,32 +152,27 @@ async fn finish(shared: &Arc<Shared>, started: Started, outbox: Outbox, events: 
     // Without a caller there is no room for this event, and the relay sees that at once.
     events.send(Event::Started(pb::Started { sandbox_id: sandbox_id.clone() })).await;
     let seen = relay.run(&shared.stop, || cage.sandbox.kill()).await;
-    if seen.cause != Some(Cause::CallerGone) {
-        report(&mut cage, seen, out.then_some(limits.disk_bytes), lease, events).await;
+    if seen.cause == Some(Cause::CallerGone) {
+        return cage.destroy().await;
     }
+    let (cage, found) = cage.read(seen.ended, out.then_some(limits.disk_bytes)).await;
+    // The lease ends before the caller hears of the end, so that its next request finds the tokens free.
+    drop(lease);
+    report(found, seen, events).await;
     cage.destroy().await;
 }
 
-/// Sends the files and the end. The lease ends before the caller hears of it, so that its next request finds it free.
-async fn report(cage: &mut Cage, seen: Relayed, out: Option<u64>, lease: Lease, events: &Events) {
-    // A program that survived the kill is reported as killed; `destroy` goes on trying.
-    let exit = if seen.ended { cage.sandbox.exit() } else { Exit::Killed };
-    let usage = cage.sandbox.usage();
+/// Sends the files and the end.
+async fn report(found: Found, seen: Relayed, events: &Events) {
+    let Found { exit, usage, files } = found;
     let ending = ending(seen.cause, exit, &usage);
-    let mut detail = seen.detail;
-    if let (Some(bytes_max), Exit::Code(_), true) = (out, exit, seen.ended) {
-        match cage.sandbox.collect_out(OutLimits { count_max: OUT_FILES_MAX, bytes_max }) {
-            Ok(files) => {
-                if let Err(problem) = send_files(files, events).await {
-                    detail = problem;
-                }
-            }
-            Err(error) => detail = error.to_string(),
-        }
-    }
-    drop(lease);
+    let sent = match files {
+        Ok(files) => send_files(files, events).await,
+        Err(error) => Err(error.to_string()),
+    };
+    let detail = sent.err().unwrap_or(seen.detail);
     let Ending { reason, exit_code, signal } = ending;
-    tracing::debug!(sandbox_id = cage.sandbox.id(), reason = reason.as_str_name(), exit_code, signal, "ended");
+    tracing::debug!(reason = reason.as_str_name(), exit_code, signal, detail, "ended");
     let usage = pb::Usage {
         wall_ms: millis(seen.wall),
         cpu_ms: millis(usage.cpu),
@@ -218,6 +213,13 @@ async fn send_files(files: Vec<OutFile>, events: &Events) -> Result<(), String> 
     Ok(())
 }
 
+/// What is known of a program after its end.
+struct Found {
+    exit: Exit,
+    usage: Usage,
+    files: Result<Vec<OutFile>, CollectError>,
+}
+
 /// A sandbox that is counted while it exists, and destroyed off the async threads.
 struct Cage {
     shared: Arc<Shared>,
@@ -228,6 +230,29 @@ impl Cage {
     fn new(shared: &Arc<Shared>, sandbox: Sandbox) -> Self {
         shared.cages.fetch_add(1, Ordering::Relaxed);
         Self { shared: Arc::clone(shared), sandbox }
+    }
+
+    /// Reads what the cage knows of a program that is no more. Off the async threads: it reads the kernel's counters and may
+    /// have to wait for processes the program left behind.
+    async fn read(mut self, ended: bool, out_bytes_max: Option<u64>) -> (Self, Found) {
+        let read = move || {
+            // A program that survived the kill is reported as killed; `destroy` goes on trying.
+            let exit = if ended { self.sandbox.exit() } else { Exit::Killed };
+            let usage = self.sandbox.usage();
+            // What a program left that did not end by itself is nobody's result.
+            let files = match (out_bytes_max, exit) {
+                (Some(bytes_max), Exit::Code(_)) => {
+                    self.sandbox.collect_out(OutLimits { count_max: OUT_FILES_MAX, bytes_max })
+                }
+                _ => Ok(Vec::new()),
+            };
+            (self, Found { exit, usage, files })
+        };
+        match tokio::task::spawn_blocking(read).await {
+            Ok(read) => read,
+            // Only a panic gets here, and it has already torn the cage down.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     async fn destroy(self) {

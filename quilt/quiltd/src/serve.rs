@@ -27,7 +27,7 @@ const STREAMS_MAX: u32 = 4096;
 /// Stopping must be over before a service manager loses patience.
 const STOP_MAX: Duration = Duration::from_secs(8);
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM, SIGINT or SIGHUP.
 pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     // Whatever we were started with: what this process makes can be written by root alone. That includes the socket between
     // its creation and the moment it gets its group.
@@ -50,10 +50,10 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 fn raise_descriptor_limit() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-            tracing::warn!(%error, "raise the limit of open files");
-        }
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "raise the limit of open files");
     }
 }
 
@@ -65,6 +65,7 @@ async fn run(
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("handle SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("handle SIGHUP")?;
     for layer in engine.layers() {
         tracing::info!(layer = layer.name, state = ?layer.state, required = layer.required, "cage layer");
     }
@@ -87,6 +88,7 @@ async fn run(
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = hangup.recv() => {}
     }
     tracing::info!("stopping");
     shared.stop.cancel();

@@ -84,7 +84,7 @@ impl Sources {
 
     fn read_door(&mut self) -> Option<Piece> {
         let read = self.door.as_ref()?.try_read(&mut self.buffer);
-        let Some(bytes) = taken(read, &mut self.door) else { return None };
+        let bytes = taken(read, &mut self.door)?;
         match self.frames.push(&self.buffer[..bytes]) {
             Ok(()) => self.frames.pop().map(Piece::Frame),
             Err(too_large) => {

@@ -1,5 +1,7 @@
 //! The engine as a neighbour: who may talk to it, what it refuses and why, how it starts, stops and survives.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "in a test they are assertions")]
+
 mod stand;
 
 use std::os::unix::fs::PermissionsExt;
@@ -282,6 +284,41 @@ async fn a_second_engine_on_the_same_socket_refuses_to_start() {
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("another engine serves"), "{stderr}");
     stand.status().await;
+}
+
+#[tokio::test]
+async fn a_hundred_runs_leave_no_descriptor_thread_or_memory_behind() {
+    let Some(stand) = start("").await else { return };
+    let round = |n: usize| {
+        let mut request = stand.script(
+            "console.log(await Bun.stdin.text()); require('node:fs').writeFileSync('/out/x', 'y'); process.exit(3)",
+        );
+        let program = request.program.as_mut().unwrap();
+        (program.collect_out, program.guest_door) = (true, n.is_multiple_of(2));
+        stand.run(request)
+    };
+    for n in 0..20 {
+        round(n).await;
+    }
+    stand.idle_within(Duration::from_secs(1)).await;
+    let (descriptors, memory) = (stand.descriptors(), stand.rss());
+    for n in 0..100 {
+        assert_eq!(round(n).await.files.len(), 1);
+    }
+    stand.idle_within(Duration::from_secs(1)).await;
+    assert!(stand.descriptors() <= descriptors + 4, "{descriptors} → {} descriptors", stand.descriptors());
+    assert!(stand.rss() < memory + (4 << 20), "{memory} → {} bytes", stand.rss());
+}
+
+#[tokio::test]
+async fn an_idle_engine_sleeps() {
+    let Some(stand) = start("").await else { return };
+    stand.run(stand.script("")).await;
+    stand.idle_within(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = stand.switches();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(stand.switches() - before <= 4, "it woke {} times in two seconds", stand.switches() - before);
 }
 
 #[tokio::test]

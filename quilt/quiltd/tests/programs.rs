@@ -1,5 +1,7 @@
 //! What a program in a cage has on its descriptors, and what its caller learns of it.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "in a test they are assertions")]
+
 mod stand;
 
 use std::time::{Duration, Instant};
