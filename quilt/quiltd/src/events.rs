@@ -12,7 +12,7 @@ use crate::fault::Fault;
 /// What travels in the queue.
 pub(crate) type Message = Result<pb::ExecuteResponse, Status>;
 
-/// Events that wait for the wire. With pieces of 64 KiB this and the send buffer of the connection are all the memory a slow
+/// Events that wait for the wire; enough for queued, granted and started, so that no caller can hold up a start. With pieces of 64 KiB this and the send buffer of the connection are all the memory a slow
 /// caller can hold.
 const WAITING_MAX: usize = 4;
 /// A caller that takes nothing for this long after the program's end is treated as gone.
