@@ -239,7 +239,9 @@ impl Inner {
         };
         if full(&state) {
             let before = now.minus(self.config.blob_grace);
-            for blob in unused(&lock(&self.db), before)? {
+            // Bound first: a guard in the head of a loop lives as long as the loop, and `forget` takes the same lock.
+            let candidates = unused(&lock(&self.db), before)?;
+            for blob in candidates {
                 if !full(&state) {
                     break;
                 }

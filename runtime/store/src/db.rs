@@ -95,3 +95,41 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(connection: &Connection, pragma: &str, expected: &str) {
+        let found = connection.pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0));
+        let text = match found.expect("pragma") {
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            other => format!("{other:?}"),
+        };
+        assert_eq!(text, expected, "{pragma}");
+    }
+
+    #[test]
+    fn durable_commits_wait_for_the_disk_and_relaxed_ones_do_not() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let db = Db::open(&directory.path().join("aria.db")).expect("open");
+        for (connection, synchronous) in [(&db.durable, "2"), (&db.relaxed, "1")] {
+            check(connection, "synchronous", synchronous);
+            check(connection, "journal_mode", "wal");
+            check(connection, "foreign_keys", "1");
+            check(connection, "busy_timeout", "5000");
+            check(connection, "trusted_schema", "0");
+        }
+    }
+
+    #[test]
+    fn opening_again_migrates_nothing() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("aria.db");
+        drop(Db::open(&path).expect("open"));
+        let db = Db::open(&path).expect("open again");
+        check(&db.durable, "user_version", &MIGRATIONS.len().to_string());
+    }
+}

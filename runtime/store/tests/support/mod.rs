@@ -1,0 +1,107 @@
+//! A store in a temporary directory, and things to put into it.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use aria_core::port::Usage;
+use aria_core::{Digest, InvocationId, Name, UnixMs};
+use aria_store::{BlobRef, Config, Installed, NewBundle, NewRun, Recovered, RunEnd, Store, StoreError};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+pub(crate) const NOW: UnixMs = UnixMs(1_800_000_000_000);
+
+pub(crate) fn later(seconds: u64) -> UnixMs {
+    UnixMs(NOW.0 + seconds * 1000)
+}
+
+pub(crate) fn open(directory: &Path) -> (Store, Recovered) {
+    Store::open(directory, Config::default()).expect("open store")
+}
+
+pub(crate) fn fresh() -> (TempDir, Store) {
+    fresh_with(Config::default())
+}
+
+pub(crate) fn fresh_with(config: Config) -> (TempDir, Store) {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let (store, recovered) = Store::open(directory.path(), config).expect("open store");
+    assert_eq!(recovered, Recovered::default());
+    (directory, store)
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    Digest::new(Sha256::digest(bytes).into())
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::parse(text).expect("name")
+}
+
+pub(crate) fn bundle(text: &str, version: &str) -> NewBundle {
+    let digest = sha256(format!("{text}@{version}").as_bytes());
+    NewBundle {
+        name: name(text),
+        version: version.into(),
+        digest,
+        interface_digest: sha256(b"interface"),
+        authority_digest: sha256(b"authority"),
+        size_bytes: 1000,
+        unpacked_bytes: 3000,
+        manifest_json: "{}".into(),
+        owner: "ann".into(),
+    }
+}
+
+/// What `Staged::commit` does, without its checks.
+pub(crate) fn place(bundles: &Path, digest: &Digest) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let app = bundles.join(digest.hex()).join("app");
+    fs::create_dir_all(&app)?;
+    fs::write(app.join("main.js"), "code")?;
+    Ok(())
+}
+
+pub(crate) fn install(store: &Store, bundle: NewBundle) -> Result<Installed, StoreError> {
+    let digest = bundle.digest;
+    store.install(bundle, NOW, |bundles| place(bundles, &digest))
+}
+
+pub(crate) fn blob_of(bytes: &[u8]) -> BlobRef {
+    BlobRef { sha256: sha256(bytes), size_bytes: bytes.len() as u64 }
+}
+
+pub(crate) fn put(store: &Store, owner: &str, bytes: &[u8], now: UnixMs) -> Result<BlobRef, StoreError> {
+    let mut writer = store.put_blob(owner, blob_of(bytes), now)?;
+    bytes.chunks(1000).try_for_each(|piece| writer.write(piece))?;
+    writer.finish(now)
+}
+
+pub(crate) fn id(number: u8) -> InvocationId {
+    InvocationId::from_random([number; 16])
+}
+
+pub(crate) fn run(number: u8) -> NewRun {
+    NewRun {
+        id: id(number),
+        tool: "weather.forecast".into(),
+        bundle: Some(sha256(b"w")),
+        owner: "ann".into(),
+        started_at: NOW,
+    }
+}
+
+pub(crate) fn end(outcome: &str) -> RunEnd {
+    let usage = Usage { wall_ms: 12, cpu_ms: 7, memory_peak_bytes: 1 << 20, stdout_bytes: 3, stderr_bytes: 4 };
+    RunEnd { outcome: outcome.into(), message: "one line".into(), usage, ended_at: later(1) }
+}
+
+pub(crate) fn entries(directory: &Path) -> Vec<String> {
+    let listing = fs::read_dir(directory).expect("list");
+    let mut names: Vec<String> =
+        listing.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
