@@ -127,7 +127,7 @@ function readLayout(entries: readonly TarEntry[]): Blobs {
 
 function readIndex(bytes: Uint8Array): Descriptor & { annotations: JsonObject } {
   const index = parseJson(bytes, "index.json");
-  if (!isObject(index) || index["schemaVersion"] !== 2) throw new BundleError("LAYOUT_INVALID", "index.json is not an OCI index");
+  if (!isObject(index) || index["schemaVersion"] !== 2 || index["mediaType"] !== OCI_INDEX) throw new BundleError("LAYOUT_INVALID", "index.json is not an OCI index");
   const manifests = index["manifests"];
   if (!Array.isArray(manifests) || manifests.length !== 1) throw new BundleError("LAYOUT_INVALID", "index.json does not hold exactly one manifest");
   const only = manifests[0] as Json;

@@ -107,8 +107,8 @@ export function readTar(bytes: Uint8Array, what: string): TarEntry[] {
 
 function checkEnd(bytes: Uint8Array, at: number, what: string): void {
   if (bytes.length < at + 2 * BLOCK) throw new BundleError("TRUNCATED", `${what} does not end with two zero blocks`);
-  if (!isZero(bytes.subarray(at))) throw new BundleError("TRAILING_BYTES", `${what} has bytes after its end`);
   if (bytes.length !== roundUp(at + 2 * BLOCK, RECORD)) throw new BundleError("TRAILING_BYTES", `${what} is not padded to the next multiple of ${RECORD} bytes`);
+  if (!isZero(bytes.subarray(at))) throw new BundleError("TRAILING_BYTES", `${what} has bytes after its end`);
 }
 
 interface Header {

@@ -10,7 +10,8 @@ const MAGIC = 0xfd2fb528;
 const BLOCK_BYTES_MAX = 128 * 1024;
 
 export function compress(bytes: Uint8Array): Uint8Array {
-  const packed = Bun.zstdCompressSync(bytes as Uint8Array<ArrayBuffer>, { level: 19 });
+  // A plain array: a Buffer shares its memory with its slices.
+  const packed = new Uint8Array(Bun.zstdCompressSync(bytes as Uint8Array<ArrayBuffer>, { level: 19 }));
   const frame = readFrame(packed, "the compressed layer");
   if (frame.contentBytes !== bytes.length) throw new BundleError("ZSTD_FRAME", "the compressor declared another size");
   return packed;
@@ -25,7 +26,7 @@ export function decompress(packed: Uint8Array, what: string): Uint8Array {
   if (frame.blocks * BLOCK_BYTES_MAX < frame.contentBytes) throw new BundleError("ZSTD_FRAME", `${what} declares more content than its blocks can hold`);
   let out: Uint8Array;
   try {
-    out = Bun.zstdDecompressSync(packed as Uint8Array<ArrayBuffer>);
+    out = new Uint8Array(Bun.zstdDecompressSync(packed as Uint8Array<ArrayBuffer>));
   } catch (cause) {
     throw new BundleError("ZSTD_FRAME", `${what} is not a sound zstd frame: ${(cause as Error).message}`);
   }
