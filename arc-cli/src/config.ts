@@ -144,10 +144,10 @@ async function makeDir(dir: string): Promise<void> {
   try {
     const first = await mkdir(dir, { recursive: true, mode: 0o700 });
     if (first === undefined) return;
-    for (let made = dir; ; made = dirname(made)) {
-      await giveToOwner(made);
-      if (made === first || made === dirname(made)) return;
-    }
+    const made = [dir];
+    while (made[0] !== undefined && made[0] !== first) made.unshift(dirname(made[0]));
+    // From the top, because each takes its owner from the one above.
+    for (const path of made) await giveToOwner(path);
   } catch (error) {
     throw new UserError("ARC2033", `make ${dir}: ${(error as Error).message}`, { exit: Exit.unexpected, cause: error });
   }

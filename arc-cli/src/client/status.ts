@@ -33,6 +33,11 @@ const REASON_EXIT: Readonly<Record<string, ExitCode>> = {
   SHUTDOWN: Exit.unavailable,
 };
 
+/** The exit code a reason has of its own, if any. */
+export function reasonExit(reason: string): ExitCode | undefined {
+  return REASON_EXIT[reason];
+}
+
 /** What to do about it, by reason or by status. */
 const HINTS: Readonly<Record<string, { readonly hint: string; readonly fix?: readonly string[] }>> = {
   TOOL_UNKNOWN: { hint: "the device has no tool of this name", fix: ["arc ls"] },
@@ -78,7 +83,7 @@ export function deviceError(error: unknown, doing: string): UserError {
   };
   const retryable = status.retryable || facts.retryAfterMs !== undefined;
   return new DeviceError(code, `${doing}: ${failure.rawMessage === "" ? status.name : failure.rawMessage}`, {
-    exit: REASON_EXIT[code] ?? status.exit,
+    exit: reasonExit(code) ?? status.exit,
     retryable,
     details,
     cause: failure,

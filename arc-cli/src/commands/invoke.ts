@@ -5,6 +5,7 @@ import { putFiles, saveFiles } from "../client/blobs.ts";
 import type { Device } from "../client/channel.ts";
 import { type Ended, ended, endedText, fileJson, output, usageJson } from "../client/outcome.ts";
 import { CALL_TIMEOUT_MS, contextOption, withDevice } from "../client/session.ts";
+import { reasonExit } from "../client/status.ts";
 import { RunView } from "../client/view.ts";
 import { type Context, command, flag, option, positional, type Values } from "../command.ts";
 import { DeviceError, Exit, type ExitCode, UserError } from "../errors.ts";
@@ -113,12 +114,18 @@ function failureCode(end: Exclude<Ended, { kind: "succeeded" }>): [string, ExitC
     case "failed":
       return [end.reason, Exit.toolFailed];
     case "cancelled":
-      return ["CANCELLED", end.by === "shutdown" ? Exit.unavailable : Exit.interrupted];
+      return ["CANCELLED", cancelledExit(end.by)];
     case "refused":
-      return [end.reason, Exit.denied];
+      return [end.reason, reasonExit(end.reason) ?? Exit.denied];
     case "unknown":
       return ["ARC3009", Exit.unexpected];
   }
+}
+
+/** By this arc: an interrupt. By a stop of the device: try again. By somebody else: the run failed. */
+function cancelledExit(by: string): ExitCode {
+  if (by === "caller") return Exit.interrupted;
+  return by === "shutdown" ? Exit.unavailable : Exit.toolFailed;
 }
 
 /** The frames; the first line of a stack usually repeats the message. */

@@ -102,6 +102,22 @@ test("a socket path longer than the kernel's address is reached", async () => {
   other.stop();
 });
 
+test.skipIf(process.getuid?.() !== 0)("root leaves files that the owner of the directory can read (skipped: needs root)", async () => {
+  const { chownSync } = await import("node:fs");
+  const home = newDir();
+  chownSync(home, 1234, 1234);
+  expect((await arc(["device", "init", "--socket", socket], { env: { ARC_CONFIG_DIR: join(home, "a/arc") } })).code).toBe(0);
+  for (const path of ["a", "a/arc", "a/arc/config.json", "a/arc/contexts", "a/arc/contexts/local", "a/arc/contexts/local/client.key"]) expect([path, statSync(join(home, path)).uid]).toEqual([path, 1234]);
+});
+
+test("two arcs at once lose nothing", async () => {
+  const own = { ARC_CONFIG_DIR: join(newDir(), "arc") };
+  const names = ["a", "b", "c", "d", "e"];
+  const ran = await Promise.all(names.map((name) => arc(["device", "init", "--socket", socket, "--name", name], { env: own })));
+  expect(ran.map(({ code }) => code)).toEqual(names.map(() => 0));
+  expect((await arc(["device", "ls", "--json"], { env: own })).json().data.map(({ name }: { name: string }) => name)).toEqual(names);
+});
+
 test("no socket, no permission, closed window", async () => {
   const own = { ARC_CONFIG_DIR: join(newDir(), "arc") };
   const none = await arc(["device", "init", "--socket", "/nonexistent/api.sock", "--json"], { env: own });

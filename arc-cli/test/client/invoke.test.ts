@@ -124,6 +124,24 @@ test.each(["DEADLINE", "OOM_KILLED", "PIDS_LIMIT", "DISK_LIMIT", "OUTPUT_TOO_LAR
   expect([ran.code, ran.json().error.code]).toEqual([9, name]);
 });
 
+const notFailed: [Parameters<typeof finished>[0], string, number][] = [
+  [{ case: "cancelled", value: { by: "shutdown" } }, "CANCELLED", 7],
+  [{ case: "cancelled", value: { by: "ann" } }, "CANCELLED", 9],
+  [{ case: "refused", value: { reason: "TOKEN_NOT_ALLOWED", message: "no rule" } }, "TOKEN_NOT_ALLOWED", 4],
+  [{ case: "refused", value: { reason: "QUEUE_FULL", message: "busy" } }, "QUEUE_FULL", 7],
+];
+test.each(notFailed)("%j is %s, exit %i", async (kind, code, exit) => {
+  device.tools["bad.end"] = async (_input, run) => run.say(finished(kind));
+  const ran = await arc(["invoke", "bad.end", "--json"], { env });
+  expect([ran.code, ran.json().error.code]).toEqual([exit, code]);
+});
+
+test("a stream that ends without an outcome is no success", async () => {
+  device.tools["bad.end"] = async (_input, run) => run.say({ case: "started", value: { invocationId: "run-1", sandboxId: "s" } });
+  const ran = await arc(["invoke", "bad.end", "--json"], { env });
+  expect([ran.code, ran.json().error.code]).toEqual([1, "ARC3009"]);
+});
+
 test("an answer with control characters is escaped for a terminal and stays the same value", async () => {
   device.tools["odd.answer"] = async (_input, run) => run.say(finished(succeeded('{"x":"\u009b2J\u202e"}')));
   const ran = await arc(["invoke", "odd.answer"], { env, tty: true });

@@ -29,3 +29,9 @@ test("the committed client is what the contracts generate", () => {
   expect(Object.keys(fresh).length).toBeGreaterThan(5);
   expect(read(join(root, "src/gen"))).toEqual(fresh);
 }, 60_000);
+
+test("the lock file names no registry, the manifest only exact versions", () => {
+  expect(readFileSync(join(root, "bun.lock"), "utf8")).not.toMatch(/https?:/);
+  const { dependencies, devDependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  for (const version of Object.values({ ...dependencies, ...devDependencies })) expect(version).toMatch(/^\d+\.\d+\.\d+$/);
+});
