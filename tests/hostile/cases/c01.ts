@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: capabilities, no-new-privileges, limits, seccomp
+// control: seccomp
 
 import { Case, readText } from "./_case.ts";
 import { E, show, sys, words } from "./_ffi.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: pid-namespace
+// control: pid-namespace, proc-options
 
 import { Case, list, readText } from "./_case.ts";
 import { E, sys } from "./_ffi.ts";

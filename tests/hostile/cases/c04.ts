@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: root-read-only
+// control: ro-root, uid, user-namespace, landlock
 
 import { readFileSync, statSync, unlinkSync, writeFileSync } from "node:fs";
 import { Case, list } from "./_case.ts";

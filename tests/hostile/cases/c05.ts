@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: heavy
-// control: tmp
+// control: disk
 // limits: --memory 256M --timeout 60s
 
 import { readFileSync, unlinkSync, writeFileSync } from "node:fs";

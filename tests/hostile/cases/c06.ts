@@ -3,15 +3,16 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: heavy
-// control: tmp
+// control: disk
 // limits: --timeout 60s
 
 import { Case } from "./_case.ts";
-import { E, O, show, sys } from "./_ffi.ts";
+import { AT_FDCWD, E, O, show, sys } from "./_ffi.ts";
 import { NR } from "./_nr.ts";
 
 const c = new Case("C06");
 const LIMIT = 16_384;
+const AT_REMOVEDIR = 0x200;
 const MOST = 3 * LIMIT;
 
 const makers: Record<string, (path: string) => number> = {
@@ -42,9 +43,9 @@ for (const root of ["/tmp", "/out"]) {
       c.held(`${what} in ${root} end by ENOSPC`, last === -E.NOSPC || last === -E.DQUOT, show(last));
       c.held(`${what} in ${root} at the limit`, made <= LIMIT, String(made));
     }
-    const remove = what === "directories" ? NR.rmdir : NR.unlink;
-    for (let i = 0; i < made; i++) sys(remove, `${base}/${i}`);
-    c.held(`${root} usable again`, sys(NR.rmdir, base) === 0);
+    const remove = (path: string, directory: boolean): number => sys(NR.unlinkat, AT_FDCWD, path, directory ? AT_REMOVEDIR : 0);
+    for (let i = 0; i < made; i++) remove(`${base}/${i}`, what === "directories");
+    c.held(`${root} usable again`, remove(base, true) === 0);
   }
 }
 c.done();

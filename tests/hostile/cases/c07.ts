@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: tmp, user-namespace
+// control: seccomp
 
 import { statSync, writeFileSync } from "node:fs";
 import { Case, readText } from "./_case.ts";

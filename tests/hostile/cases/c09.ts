@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: pivot, proc
+// control: proc-options
 
 import { statSync } from "node:fs";
 import { Case, list, readText } from "./_case.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: proc
+// control: uid, user-namespace, proc-options, landlock
 
 import { Case, list } from "./_case.ts";
 import { AT_FDCWD, O, sys, words } from "./_ffi.ts";

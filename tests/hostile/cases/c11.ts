@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: root-read-only
+// control: ro-root, uid, user-namespace, landlock
 
 import { openSync, readSync, statSync } from "node:fs";
 import { Case, list, readText } from "./_case.ts";

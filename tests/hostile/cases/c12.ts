@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: undumpable, proc
+// control: undumpable, proc-options
 
 import { Case, list, readText } from "./_case.ts";
 import { AT_FDCWD, E, O, sys, words } from "./_ffi.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: landlock
+// control: ro-root, uid, user-namespace, landlock
 
 import { writeFileSync } from "node:fs";
 import { Case, list, readText } from "./_case.ts";

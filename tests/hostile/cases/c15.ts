@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: seeded
+// control: seccomp
 
 import { isatty } from "node:tty";
 import { Case, list } from "./_case.ts";

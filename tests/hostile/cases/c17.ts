@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: pivot, seccomp
+// control: cgroup-namespace
 
 import { Case, list, readText } from "./_case.ts";
 import { O, sys } from "./_ffi.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool
 // cost: light
-// control: tmp, seccomp
+// control: noexec
 
 import { dlopen } from "bun:ffi";
 import { chmodSync, writeFileSync } from "node:fs";

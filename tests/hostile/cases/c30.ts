@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: network-namespace, seccomp
+// control: seccomp
 
 import { createSocket } from "node:dgram";
 import { lookup, resolve4 } from "node:dns/promises";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: pivot, network-namespace
+// control: network-namespace
 
 import { Case, readText } from "./_case.ts";
 import { E, show, sys } from "./_ffi.ts";

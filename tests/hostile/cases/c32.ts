@@ -53,7 +53,7 @@ for (const [name, family, type, protocol] of [["packet all", 17, 3, 0x0300], ["p
 // A negative family is not AF_UNIX either; AF_UNIX with high bits may work and is harmless.
 for (const family of [-1, -2, 0x7fffffff, 0x80000001, 257]) c.refused(`socket(${family})`, sys(NR.socket, family, 1, 0));
 // Unix sockets must not be able to do what only root may ask of them.
-for (const [name, level, option, value] of [["SO_RCVBUFFORCE", 1, 33, 1 << 28], ["SO_SNDBUFFORCE", 1, 32, 1 << 28], ["SO_MARK", 1, 36, 1], ["SO_BINDTODEVICE", 1, 25, 0], ["SO_ATTACH_BPF", 1, 50, -1], ["SO_PRIORITY high", 1, 12, 7]] as const) {
+for (const [name, level, option, value] of [["SO_RCVBUFFORCE", 1, 33, 1 << 28], ["SO_SNDBUFFORCE", 1, 32, 1 << 28], ["SO_MARK", 1, 36, 1], ["SO_ATTACH_BPF", 1, 50, -1], ["SO_PRIORITY high", 1, 12, 7]] as const) {
   c.refused(name, sys(NR.setsockopt, pair[0]!, level, option, new Int32Array([value]), 4));
 }
 c.done();

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: seeded
+// control: seeded-env
 
 import { Case, list, readText } from "./_case.ts";
 

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: heavy
-// control: pivot, undumpable
+// control: seeded-env
 // limits: --timeout 120s
 
 import { closeSync, lstatSync, openSync, readSync, readdirSync } from "node:fs";

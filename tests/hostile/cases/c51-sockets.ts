@@ -3,7 +3,7 @@
 // accepts: OOM_KILLED, line
 // profiles: tool, tool-noexec
 // cost: heavy
-// control: cgroup
+// control: memory
 // limits: --memory 128M --timeout 60s
 
 import { Case } from "./_case.ts";

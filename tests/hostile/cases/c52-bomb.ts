@@ -3,7 +3,7 @@
 // accepts: PIDS_LIMIT, DEADLINE
 // profiles: tool
 // cost: heavy
-// control: cgroup
+// control: seeded: without its limit it would take the machine; c52-count fires in its place
 // limits: --timeout 5s
 // within: 30s
 

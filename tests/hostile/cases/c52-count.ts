@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool
 // cost: light
-// control: cgroup
+// control: pids
 // limits: --timeout 30s
 
 import { fork, reap } from "./_asm.ts";

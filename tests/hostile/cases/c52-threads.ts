@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: cgroup
+// control: pids
 // limits: --timeout 30s
 
 import { thread } from "./_asm.ts";

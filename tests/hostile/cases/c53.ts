@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: heavy
-// control: cgroup
+// control: cpu
 // limits: --timeout 60s
 
 import { thread } from "./_asm.ts";

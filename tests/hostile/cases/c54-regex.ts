@@ -3,7 +3,7 @@
 // accepts: DEADLINE
 // profiles: tool, tool-noexec
 // cost: light
-// control: supervisor
+// control: seeded: the engine ends it, not a layer of the cage; the typed outcome is the proof
 // limits: --timeout 2s
 // within: 4s
 

@@ -3,7 +3,7 @@
 // accepts: OUTPUT_TOO_LARGE
 // profiles: tool, tool-noexec
 // cost: heavy
-// control: supervisor
+// control: seeded: the engine ends it, not a layer of the cage; the typed outcome is the proof
 // limits: --timeout 60s
 
 import { writeAll } from "./_case.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: seeded
+// control: seeded: about what the caller is told, driven by drivers/results.ts
 // limits: --timeout 20s
 
 import { Case, writeAll } from "./_case.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool
 // cost: light
-// control: seeded
+// control: seeded: about what the caller is told, driven by drivers/exits.ts
 // limits: --timeout 60s
 
 import { fork, reap } from "./_asm.ts";

@@ -3,7 +3,7 @@
 // accepts: SIGNALLED
 // profiles: tool, tool-noexec
 // cost: light
-// control: seeded
+// control: seeded: about what the caller is told, driven by drivers/exits.ts
 // limits: --timeout 20s
 
 import { Asm } from "./_asm.ts";

@@ -3,7 +3,7 @@
 // accepts: line
 // profiles: tool, tool-noexec
 // cost: light
-// control: seeded
+// control: seeded: it is the control itself
 // limits: --timeout 30s
 
 import { Database } from "bun:sqlite";
