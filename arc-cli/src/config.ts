@@ -145,7 +145,10 @@ async function makeDir(dir: string): Promise<void> {
     const first = await mkdir(dir, { recursive: true, mode: 0o700 });
     if (first === undefined) return;
     const made = [dir];
-    while (made[0] !== undefined && made[0] !== first) made.unshift(dirname(made[0]));
+    for (let at = dir; at !== first && at !== dirname(at); ) {
+      at = dirname(at);
+      made.unshift(at);
+    }
     // From the top, because each takes its owner from the one above.
     for (const path of made) await giveToOwner(path);
   } catch (error) {
