@@ -191,7 +191,7 @@ async fn a_slow_sink_slows_the_engine() {
 async fn a_stalled_sink_does_not_stall_the_others() {
     let serving = serve(Script::Flood);
     let api = TokenApi::new(serving.socket());
-    let mut stalled: Vec<Sink> = (0..24).map(|_| Sink { pause: Duration::from_secs(60), ..Sink::default() }).collect();
+    let mut stalled: Vec<Sink> = (0..40).map(|_| Sink { pause: Duration::from_secs(60), ..Sink::default() }).collect();
     let mut stalls: Vec<_> = stalled.iter_mut().map(|sink| api.execute(request(), None, sink)).collect();
     let all = std::future::poll_fn(|context| {
         for stall in &mut stalls {
@@ -200,7 +200,12 @@ async fn a_stalled_sink_does_not_stall_the_others() {
         std::task::Poll::<()>::Pending
     });
     let free = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let sent = || serving.engine.seen.lock().unwrap().pieces_sent;
+        let mut before = 0;
+        while sent() == 0 || sent() != before {
+            before = sent();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
         let mut sink = Sink::default();
         drop(tokio::time::timeout(Duration::from_millis(1000), api.execute(request(), None, &mut sink)).await);
         sink.events.len()
