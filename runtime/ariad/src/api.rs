@@ -15,12 +15,12 @@ use aria_core::UnixMs;
 use aria_orchestrator::Handle;
 use aria_protocol::aria::v1 as pb;
 use aria_store::Store;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::Routes;
 
 use crate::identity::Identity;
+use crate::shares::Shares;
 use crate::trust::Trust;
 
 pub(crate) use transfer::UPLOADS_MAX;
@@ -44,7 +44,7 @@ pub(crate) struct Device {
     /// Long streams end when it is cancelled.
     pub(crate) stop: CancellationToken,
     /// Uploads at a time; see `transfer`.
-    pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) uploads: Arc<Shares>,
 }
 
 /// All services on one router.

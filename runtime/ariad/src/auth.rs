@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 use aria_store::Role;
 use aria_types::ErrorKind;
 use http::{Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use crate::peer::Peer;
+use crate::shares::{Share, Shares};
 use crate::status::{self, refuse};
 use crate::trust::Trust;
 
@@ -98,26 +98,26 @@ fn missing() -> Status {
 #[derive(Clone)]
 pub(crate) struct AuthLayer {
     trust: Arc<Trust>,
-    inflight: Arc<Semaphore>,
+    inflight: Arc<Shares>,
 }
 
 impl AuthLayer {
     /// At most `inflight_max` requests are past this layer at a time; more are told to come back.
     pub(crate) fn new(trust: Arc<Trust>, inflight_max: usize) -> Self {
-        Self { trust, inflight: Arc::new(Semaphore::new(inflight_max)) }
+        Self { trust, inflight: Shares::new(inflight_max) }
     }
 
-    fn admit(&self, request: &mut Request<Body>) -> Result<OwnedSemaphorePermit, Status> {
+    fn admit(&self, request: &mut Request<Body>) -> Result<Share, Status> {
         let peer = request.extensions().get::<Peer>().ok_or_else(missing)?;
         let caller = caller(peer, &self.trust)?;
         if !permitted(&caller, request.uri().path()) {
             return Err(refuse(ErrorKind::Denied, "ROLE", "the role of this identity does not allow this method"));
         }
-        let permit = Arc::clone(&self.inflight).try_acquire_owned().map_err(|_full| {
+        let share = self.inflight.take(&caller.subject).ok_or_else(|| {
             refuse(ErrorKind::Exhausted, "QUEUE_FULL", "the device serves as many requests as it may; try again")
         })?;
         request.extensions_mut().insert(caller);
-        Ok(permit)
+        Ok(share)
     }
 }
 
@@ -150,8 +150,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let permit = match self.layer.admit(&mut request) {
-            Ok(permit) => permit,
+        let share = match self.layer.admit(&mut request) {
+            Ok(share) => share,
             Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
         };
         // The clone left behind has not been polled ready, the one polled goes with the request.
@@ -159,7 +159,7 @@ where
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         Box::pin(async move {
             let response = status::of_response(inner.call(request).await?);
-            Ok(response.map(|body| Body::new(Held { body, _permit: permit })))
+            Ok(response.map(|body| Body::new(Held { body, _share: share })))
         })
     }
 }
@@ -167,7 +167,7 @@ where
 /// A response body that keeps its place among the served requests until its last byte.
 struct Held {
     body: Body,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl http_body::Body for Held {

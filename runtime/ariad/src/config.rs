@@ -67,7 +67,7 @@ pub(crate) struct Api {
     pub(crate) inflight_max: usize,
     /// Tool calls and programs at the same time, all owners together. One cage costs about 50 MB on a small board.
     pub(crate) runs_max: usize,
-    /// The same for one owner, so that nobody can take all places.
+    /// Running and waiting runs of one owner, so that nobody can take all places.
     pub(crate) runs_per_owner_max: usize,
     pub(crate) enrol: Option<Enrol>,
 }
@@ -120,7 +120,7 @@ impl Default for Api {
             storage_bytes_max: 4096 * MIB,
             inflight_max: 256,
             runs_max: 16,
-            runs_per_owner_max: 16,
+            runs_per_owner_max: 128,
             enrol: None,
         }
     }

@@ -7,6 +7,7 @@ mod identity;
 mod listen;
 mod peer;
 mod server;
+mod shares;
 mod status;
 mod trust;
 mod wire;

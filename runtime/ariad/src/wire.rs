@@ -16,7 +16,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Device};
@@ -24,6 +23,7 @@ use crate::config::{Config, Enrol};
 use crate::identity::Identity;
 use crate::listen::{self, Doors, ServerCertificate, SocketFile};
 use crate::server;
+use crate::shares::Shares;
 use crate::trust::{self, Trust, Verifier};
 
 const MIB: u64 = 1 << 20;
@@ -38,10 +38,10 @@ const LIMITS: DeviceLimits = DeviceLimits {
         output_bytes: 64 * MIB,
     },
     max: Limits {
-        memory_bytes: 1024 * MIB,
+        memory_bytes: 2048 * MIB,
         pids: 512,
-        cpu_millis: 4000,
-        disk_bytes: 512 * MIB,
+        cpu_millis: 16_000,
+        disk_bytes: 1024 * MIB,
         wall_ms: 3_600_000,
         output_bytes: 1024 * MIB,
     },
@@ -118,7 +118,7 @@ async fn start(config: &Config) -> anyhow::Result<Running> {
         listen: reachable(listen).to_string(),
         started: Instant::now(),
         stop: stop.clone(),
-        uploads: Arc::new(Semaphore::new(api::UPLOADS_MAX)),
+        uploads: Shares::new(api::UPLOADS_MAX),
     });
     let routes = server::with_standard_services(api::routes(&device)).await?;
     let incoming =

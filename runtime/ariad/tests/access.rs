@@ -1,5 +1,13 @@
 //! Who gets in, as whom, and for how long.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it found by failing"
+)]
+
 mod support;
 
 use std::time::Duration;

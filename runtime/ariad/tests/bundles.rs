@@ -1,5 +1,13 @@
 //! Bundles and blobs: in whole, or not at all.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it found by failing"
+)]
+
 mod support;
 
 use aria_protocol::aria::v1 as pb;

@@ -1,5 +1,13 @@
 //! The command line, the configuration, and starting twice.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it found by failing"
+)]
+
 mod support;
 
 use support::{Daemon, ariad, configure};

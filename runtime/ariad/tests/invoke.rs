@@ -1,5 +1,13 @@
 //! One call, one outcome.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it found by failing"
+)]
+
 mod support;
 
 use std::time::{Duration, Instant};

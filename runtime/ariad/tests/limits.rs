@@ -1,5 +1,13 @@
 //! What a client may send, and what happens to the rest.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it found by failing"
+)]
+
 mod support;
 
 use std::time::{Duration, Instant};
@@ -234,20 +242,21 @@ async fn uploads_have_a_bound_and_say_so() {
     let client = daemon.operator().await;
     let good = bundle("demo", "1.0.0");
     let mut waiting = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..6 {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         let start = Part::Start(pb::UploadStart { file: Some(blob(&good)) });
         sender.send(pb::UploadBundleRequest { part: Some(start) }).await.unwrap();
         let mut bundles = client.bundles.clone();
         waiting.push((sender, tokio::spawn(async move { bundles.upload_bundle(ReceiverStream::new(receiver)).await })));
     }
-    support::until("all places are taken", || daemon.entries("staging").len() == 8).await;
+    support::until("all places are taken", || daemon.entries("staging").len() == 6).await;
     let status = client.upload(&good).await.unwrap_err();
     assert_eq!(refusal(&status), (Code::ResourceExhausted, "QUEUE_FULL".to_owned()));
-    assert_eq!(daemon.local().await.node.get_node(pb::GetNodeRequest {}).await.unwrap().into_inner().subject, "uid:0");
+    // The last places are not for the one who has taken the others.
+    daemon.local().await.upload(&good).await.unwrap();
     for (_, upload) in waiting {
         upload.abort();
     }
     support::until("staging is empty", || daemon.entries("staging").is_empty()).await;
-    client.upload(&good).await.unwrap();
+    assert!(client.upload(&good).await.unwrap().already_present);
 }

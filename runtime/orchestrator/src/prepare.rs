@@ -10,7 +10,7 @@ use aria_core::json::{self, JsonLimits};
 use aria_core::plan::{self, INPUT_BYTES_MAX, InputFile, ProgramCall, ToolCall};
 use aria_core::port::ExecuteRequest;
 use aria_core::{Digest, InvocationId, Manifest, ToolName};
-use aria_store::{BlobLease, BundleLease, StoreError};
+use aria_store::{BlobLease, BundleLease, BundleRecord, StoreError};
 
 use crate::Inner;
 use crate::error::InvokeError;
@@ -80,11 +80,7 @@ pub(crate) fn tool(inner: &Inner, id: InvocationId, call: InvokeCall) -> Result<
         source,
     })?;
     let unknown = || InvokeError::ToolUnknown { tool: name.to_string() };
-    // A removal between the two steps makes the lease fail; the newest version that is left then serves.
-    let record = inner.store.bundle(&name.bundle, None).map_err(|error| match error {
-        StoreError::BundleUnknown(_) => unknown(),
-        error => InvokeError::Store(error),
-    })?;
+    let (record, lease) = newest(inner, &name)?;
     let manifest = inner.manifests.get(&record.digest, &record.manifest_json)?;
     let tool = manifest.tool(&name.tool).ok_or_else(unknown)?;
     let schema =
@@ -96,7 +92,6 @@ pub(crate) fn tool(inner: &Inner, id: InvocationId, call: InvokeCall) -> Result<
     let value = json::parse(input_json.as_bytes(), limits).map_err(InvokeError::InputJson)?;
     input.check(&value).map_err(|message| InvokeError::InputSchema { message })?;
 
-    let lease = inner.store.lease_bundle(&record.digest).map_err(InvokeError::Store)?;
     let code_dir = lease.app_dir();
     let (blobs, files) = lease_files(inner, &call.owner, &call.files)?;
     let planned = ToolCall {
@@ -118,6 +113,20 @@ pub(crate) fn tool(inner: &Inner, id: InvocationId, call: InvokeCall) -> Result<
         request,
         held: Held { _blobs: blobs, _installed: Some(lease), _ephemeral: None },
     })
+}
+
+/// The newest version, held. One that is removed between the two steps makes way for the next newest.
+fn newest(inner: &Inner, name: &ToolName) -> Result<(BundleRecord, BundleLease), InvokeError> {
+    let gone = |error| match error {
+        StoreError::BundleUnknown(_) => InvokeError::ToolUnknown { tool: name.to_string() },
+        error => InvokeError::Store(error),
+    };
+    let attempt = || {
+        let record = inner.store.bundle(&name.bundle, None)?;
+        inner.store.lease_bundle(&record.digest).map(|lease| (record, lease))
+    };
+    // Somebody who removes versions faster than this finds out that there are none.
+    attempt().or_else(|_| attempt()).or_else(|_| attempt()).map_err(gone)
 }
 
 /// Prepares a program: its bundle goes through the same reader as an upload, into staging, and is gone after the run.

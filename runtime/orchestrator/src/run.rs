@@ -217,7 +217,10 @@ async fn finish(
 ) {
     let (label, message) = match &judged {
         Ok(outcome) => (outcome.label().to_owned(), message(outcome)),
-        Err(error) => ("refused".to_owned(), error.reason().to_owned()),
+        Err(error) => {
+            let ran = shared.watch().started.is_some();
+            (if ran { "LOST" } else { "refused" }.to_owned(), error.reason().to_owned())
+        }
     };
     let entries = {
         let mut watched = shared.watch();

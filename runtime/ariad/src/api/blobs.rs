@@ -57,7 +57,7 @@ impl pb::blobs_server::Blobs for Blobs {
         request: Request<Streaming<pb::PutBlobRequest>>,
     ) -> Result<Response<pb::PutBlobResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let (start, mut upload) = transfer::begin(&self.0.uploads, request.into_inner(), part).await?;
+        let (start, mut upload) = transfer::begin(&self.0.uploads, &caller.subject, request.into_inner(), part).await?;
         let expected = blob(&start)?;
         let store = self.0.store.clone();
         let begin = move || store.put_blob(&caller.subject, expected, now()).map_err(status::store);

@@ -33,7 +33,7 @@ impl pb::bundles_server::Bundles for Bundles {
     ) -> Result<Response<pb::UploadBundleResponse>, Status> {
         let caller = Caller::of(&request)?;
         let device = &self.0;
-        let (start, mut upload) = transfer::begin(&device.uploads, request.into_inner(), part).await?;
+        let (start, mut upload) = transfer::begin(&device.uploads, &caller.subject, request.into_inner(), part).await?;
         let file = blob(&required(start.file, "start.file")?)?;
         if file.size_bytes > device.bundle_bytes_max {
             let message = format!("bundle of {} bytes, limit is {}", file.size_bytes, device.bundle_bytes_max);

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aria_types::ErrorKind;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use super::convert::invalid;
+use crate::shares::{Share, Shares};
 use crate::status::refuse;
 
 /// Uploads at a time, bundles and blobs together.
@@ -36,16 +36,17 @@ pub(super) struct Upload<M> {
     stream: Streaming<M>,
     window_ends: Instant,
     window_bytes: usize,
-    _place: OwnedSemaphorePermit,
+    _place: Share,
 }
 
 /// Takes a place and the first message.
 pub(super) async fn begin<M, S>(
-    places: &Arc<Semaphore>,
+    places: &Arc<Shares>,
+    subject: &str,
     mut stream: Streaming<M>,
     part: fn(M) -> Part<S>,
 ) -> Result<(S, Upload<M>), Status> {
-    let place = Arc::clone(places).try_acquire_owned().map_err(|_full| {
+    let place = places.take(subject).ok_or_else(|| {
         refuse(ErrorKind::Exhausted, "QUEUE_FULL", "as many uploads as the device allows are under way; try again")
     })?;
     let window_ends = Instant::now() + IDLE_TIME;
