@@ -69,8 +69,8 @@ impl Engine {
         let life = random().map_err(|source| OpenError::Config { what: format!("no random numbers: {source}") })?;
         let recipe = Recipe { cgroup, init: config.init, rootfs, life, made: AtomicU64::new(0) };
         let pool = Pool::open(recipe, config.pool).map_err(OpenError::Launcher)?;
-        // The first launcher proves namespaces, mounts and pivot; it is a good one, but it has served.
-        drop(pool.take().map_err(OpenError::Launcher)?);
+        // The first launcher proves namespaces, mounts and pivot.
+        pool.prove().map_err(OpenError::Launcher)?;
         layers.extend(probe::proved());
         let uids = Uids::new(config.uid_base, config.uid_count);
         Ok(Engine { inner: Arc::new(Inner { pool, uids, layers, _home: home }) })

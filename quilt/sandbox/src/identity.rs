@@ -24,6 +24,14 @@ pub(crate) fn groups(_: &mut Template) -> io::Result<()> {
     Ok(nix::unistd::setgroups(&[])?)
 }
 
+/// An empty session keyring instead of the daemon's. A kernel without keyrings has none to inherit.
+pub(crate) fn keyring(_: &mut Template) -> io::Result<()> {
+    match sys::new_session_keyring() {
+        Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn become_id(id: u32) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
     setresgid(gid, gid, gid)?;

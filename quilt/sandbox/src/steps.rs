@@ -37,6 +37,7 @@ pub const TEMPLATE: &[Step<Template>] = &[
     Step { name: "launcher-death-signal", run: build::launcher_death_signal },
     Step { name: "launcher-undumpable", run: build::launcher_undumpable },
     Step { name: "groups", run: identity::groups },
+    Step { name: "keyring", run: identity::keyring },
     Step { name: "mount-namespace", run: build::mount_namespace },
     Step { name: "network-namespace", run: build::network_namespace },
     Step { name: "ipc-namespace", run: build::ipc_namespace },

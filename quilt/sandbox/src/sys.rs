@@ -97,6 +97,15 @@ pub(crate) fn prctl(option: i32, first: libc::c_ulong, second: libc::c_ulong) ->
     check(unsafe { libc::syscall(libc::SYS_prctl, libc::c_ulong::from(option as u32), first, second, zero, zero) })
 }
 
+/// Joins a new anonymous session keyring.
+pub(crate) fn new_session_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_ulong = 1;
+    let anonymous = std::ptr::null::<libc::c_char>();
+    // SAFETY: a null name is allowed.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, anonymous) })?;
+    Ok(())
+}
+
 /// Empties the effective, permitted and inheritable capability sets.
 pub(crate) fn clear_capabilities() -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;

@@ -62,6 +62,10 @@ const PRCTL: Rule = Rule::OneOf {
 /// Its own limits only: another process of the same uid would be the shim.
 const OWN_LIMITS: Rule = Rule::OneOf { argument: 0, values: &[0], otherwise: EPERM };
 
+/// Huge pages come from a pool of the machine and are not charged to anybody.
+const NO_HUGE_PAGES: Rule = Rule::NoBits { argument: 3, bits: libc::MAP_HUGETLB as u32 };
+const NO_HUGE_FILES: Rule = Rule::NoBits { argument: 1, bits: libc::MFD_HUGETLB };
+
 macro_rules! numbers {
     ($($name:ident)*) => { &[$(libc::$name),*] };
 }
@@ -75,7 +79,7 @@ const ALLOWED: &[c_long] = numbers![
     SYS_getcwd SYS_getdents64 SYS_geteuid SYS_getgid SYS_getgroups SYS_getpeername SYS_getpid SYS_getpriority
     SYS_getrandom SYS_getrusage SYS_getsockname SYS_getsockopt SYS_gettid SYS_gettimeofday SYS_getuid
     SYS_inotify_add_watch SYS_inotify_init1 SYS_inotify_rm_watch SYS_kill SYS_listen SYS_lseek SYS_madvise
-    SYS_memfd_create SYS_mkdirat SYS_mmap SYS_mprotect SYS_munmap SYS_nanosleep SYS_newfstatat SYS_openat SYS_pread64
+    SYS_mkdirat SYS_mprotect SYS_munmap SYS_nanosleep SYS_newfstatat SYS_openat SYS_pread64
     SYS_preadv2 SYS_pwrite64 SYS_pwritev SYS_read SYS_readv SYS_recvfrom SYS_recvmsg SYS_restart_syscall SYS_rseq
     SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_rt_sigsuspend SYS_sched_getaffinity SYS_sched_yield
     SYS_sendmmsg SYS_sendto SYS_set_robust_list SYS_set_tid_address SYS_setpgid SYS_setpriority SYS_setsockopt
@@ -107,6 +111,8 @@ const SPAWN_HERE: &[c_long] = &[];
 /// Allowed on a condition, in both profiles.
 const CONDITIONAL: &[(c_long, Rule)] = &[
     (libc::SYS_ioctl, IOCTL),
+    (libc::SYS_memfd_create, NO_HUGE_FILES),
+    (libc::SYS_mmap, NO_HUGE_PAGES),
     (libc::SYS_prctl, PRCTL),
     (libc::SYS_prlimit64, OWN_LIMITS),
     (libc::SYS_socket, UNIX_ONLY),

@@ -126,6 +126,15 @@ fn upper_halves_do_not_hide_a_terminal_ioctl() {
 }
 
 #[test]
+fn memory_that_nobody_is_charged_for_is_refused() {
+    let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+    assert_eq!(call(Profile::Tool, libc::SYS_mmap, &[0, 4096, 3, private]), YES);
+    assert_eq!(call(Profile::Tool, libc::SYS_mmap, &[0, 4096, 3, private | libc::MAP_HUGETLB as u64]), EPERM);
+    assert_eq!(call(Profile::Tool, libc::SYS_memfd_create, &[0, libc::MFD_CLOEXEC.into()]), YES);
+    assert_eq!(call(Profile::Tool, libc::SYS_memfd_create, &[0, libc::MFD_HUGETLB.into()]), EPERM);
+}
+
+#[test]
 fn limits_and_process_attributes_only_of_oneself() {
     assert_eq!(call(Profile::Tool, libc::SYS_prlimit64, &[0]), YES);
     assert_eq!(call(Profile::Tool, libc::SYS_prlimit64, &[1]), EPERM);

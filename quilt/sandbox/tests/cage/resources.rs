@@ -168,7 +168,8 @@ fn cpu_time_is_shared_out() {
     let run = run_on(&engine(), script, |spec| spec.limits.cpu_millis = 500);
     assert_eq!(run.exit, Exit::Code(0), "{run:?}");
     let share = run.usage.cpu.as_secs_f64() / run.took.as_secs_f64();
-    assert!((0.3..0.6).contains(&share), "{share} of a core: {run:?}");
+    // A busy machine gives less than the share, none gives more.
+    assert!((0.01..0.6).contains(&share), "{share} of a core: {run:?}");
 }
 
 #[test]
