@@ -6,7 +6,7 @@
 import { read, write } from "node:fs";
 import { ClosedPipe, runCli } from "./cli.ts";
 import type { Stdin } from "./command.ts";
-import { Exit } from "./errors.ts";
+import { Exit, UserError } from "./errors.ts";
 import type { Sink } from "./ui.ts";
 
 const READ_BYTES = 64 * 1024;
@@ -46,10 +46,15 @@ async function writeAll(descriptor: number, data: Uint8Array): Promise<void> {
         if (error === null) resolve(written);
         // Somebody made the terminal or pipe non-blocking; it will take more soon.
         else if (error.code === "EAGAIN") setTimeout(resolve, RETRY_MS, 0);
-        else reject(error.code === "EPIPE" ? new ClosedPipe("the reader of the output is gone") : error);
+        else reject(writeError(error, descriptor));
       });
     });
   }
+}
+
+function writeError(error: NodeJS.ErrnoException, descriptor: number): Error {
+  if (error.code === "EPIPE") return new ClosedPipe("the reader of the output is gone");
+  return new UserError("ARC2045", `write to ${descriptor === 1 ? "stdout" : "stderr"}: ${error.message}`, { exit: Exit.unexpected, cause: error });
 }
 
 async function* readAll(): AsyncGenerator<Uint8Array> {

@@ -2,7 +2,7 @@
 
 import { contextOption, withDevice } from "../client/session.ts";
 import { command, flag, option, positional } from "../command.ts";
-import { UserError } from "../errors.ts";
+import { Exit, UserError } from "../errors.ts";
 import { escapeLine, escapeText } from "../escape.ts";
 import type { StreamLogsResponse } from "../gen/aria/v1/node_pb.ts";
 import type { Style } from "../ui.ts";
@@ -24,20 +24,27 @@ export const logs = command({
   async run({ what, follow, since: from, tail, context: name }, context) {
     const { ui, signal } = context;
     const request = { ...selection(what), since: from ?? "", follow, tail: tail ?? 0 };
-    await withDevice(name, context, "read the log", async (device) => {
-      for await (const line of device.node.streamLogs(request, { signal })) {
-        if (ui.json) ui.event({ type: "log", ...lineJson(line) });
-        else ui.print(lineText(line, ui.style));
-        await ui.flush();
+    return await withDevice(name, context, "read the log", async (device) => {
+      try {
+        for await (const line of device.node.streamLogs(request, { signal })) {
+          if (ui.json) ui.event({ type: "log", ...lineJson(line) });
+          else ui.print(lineText(line, ui.style));
+          await ui.flush();
+        }
+      } catch (error) {
+        // Ctrl-C is how following ends.
+        if (!follow || !signal.aborted) throw error;
+        return Exit.interrupted;
       }
+      return Exit.ok;
     });
   },
 });
 
-/** A dot makes it a tool; anything else is the id of a run. */
+/** `a.b` is a tool, `exec:name` a program; anything else is the id of a run. */
 function selection(what: string | undefined): { tool: string; invocationId: string } {
   if (what === undefined) return { tool: "", invocationId: "" };
-  if (new RegExp(`^${NAME}\\.${NAME}$`).test(what)) return { tool: what, invocationId: "" };
+  if (new RegExp(`^(${NAME}\\.${NAME}|exec:${NAME})$`).test(what)) return { tool: what, invocationId: "" };
   if (/^[A-Za-z0-9_-]{1,128}$/.test(what)) return { tool: "", invocationId: what };
   throw new UserError("ARC2044", `\`${what}\` is neither a run nor a tool`, { hint: "write the id of a run, or <bundle>.<tool>" });
 }

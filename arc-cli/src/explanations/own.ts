@@ -27,6 +27,7 @@ const rows: readonly (readonly [code: string, title: string, text: string, ...fi
   ["ARC2042", "file cannot be saved", "The directory given with --out cannot be made or written."],
   ["ARC2043", "malformed bundle reference", "Write NAME or NAME@VERSION."],
   ["ARC2044", "neither run nor tool", "`arc logs` takes the id of a run, or <bundle>.<tool>."],
+  ["ARC2045", "output cannot be written", "The operating system refused to take the output, for example because the disk is full. A run that was going on has been cancelled."],
   ["ARC2050", "input is no JSON", "The input of a tool is one JSON object in UTF-8. In a shell, put it in single quotes."],
   ["ARC2051", "input too large", "Input travels as one message. Send large data as a file: `--file name=path` puts it at /in/name."],
   ["ARC2052", "two inputs", "`--input` gives the whole input; options named after its properties build it. Use one of the two."],

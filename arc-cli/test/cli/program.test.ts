@@ -65,7 +65,13 @@ test("a reader that leaves ends arc quietly", async () => {
 
 test("a full disk is an error, not silence", async () => {
   const ran = await run(["/bin/sh", "-c", `${program} explain > /dev/full`]);
-  expect([ran.code, ran.stderr]).toEqual([1, expect.stringContaining("ENOSPC")]);
+  expect([ran.code, ran.stderr]).toEqual([1, expect.stringMatching(/ARC2045.*ENOSPC/)]);
+  device.program = async (_start, session) => {
+    await session.say(out("much"));
+    await session.cancelled;
+  };
+  const exec = await run(["/bin/sh", "-c", `${program} exec ${script} > /dev/full`]);
+  expect([exec.code, exec.stderr]).toEqual([125, expect.stringMatching(/ARC2045.*ENOSPC/)]);
 });
 
 test("exec: 40 MB up and down through pipes arrive whole", async () => {
