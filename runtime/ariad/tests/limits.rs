@@ -260,3 +260,33 @@ async fn uploads_have_a_bound_and_say_so() {
     support::until("staging is empty", || daemon.entries("staging").is_empty()).await;
     assert!(client.upload(&good).await.unwrap().already_present);
 }
+
+#[tokio::test]
+async fn a_large_upload_takes_constant_memory() {
+    let daemon = Daemon::start().await;
+    let client = daemon.operator().await;
+    // Noise does not compress, so the file is as long as its content.
+    let mut state = 88_172_645_463_325_252_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    })
+    .take(12 << 20)
+    .flatten()
+    .collect();
+    let mut parts = support::parts("large", "1.0.0");
+    parts.files.push(("code/noise.bin".to_owned(), noise));
+    parts.files.sort();
+    let bytes = parts.listing_its_files().bytes();
+    assert!(bytes.len() > 96 << 20);
+    let installed = client.upload_as(blob(&bytes), &bytes, 1 << 20).await.unwrap();
+    assert_eq!(installed.bundle.unwrap().size_bytes, bytes.len() as u64);
+    let stored = client.put(&bytes).await.unwrap();
+    assert!(client.get(&stored.sha256).await.unwrap() == bytes);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak_kib < 80 << 10, "{peak}");
+}
