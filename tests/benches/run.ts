@@ -118,7 +118,7 @@ async function arcBuild(work: string): Promise<void> {
   await must([arcProgram, "new", project, "--template", "tool"]);
   manyTools(project, 20);
   await must([arcProgram, "build", "--out", join(work, "many.aria")], project);
-  const tsc = [bun, join(root, "arc-cli/node_modules/@typescript/typescript6/lib/tsc.js"), "--noEmit", "-p", project];
+  const tsc = [bun, join(root, "arc-cli/node_modules/typescript/lib/tsc.js"), "--noEmit", "-p", project];
   const ours: number[] = [];
   const theirs: number[] = [];
   for (let round = 0; round < 5; round++) {
