@@ -1,13 +1,13 @@
 //! A project to a bundle: compile, bundle, write, and read it back with the strict reader before anybody gets it.
 
-import { bundle, type EntryPoint } from "./bundler.ts";
+import { BESIDE, bundle, placeOf, type EntryPoint } from "./bundler.ts";
 import type { Compiled, CompiledTool } from "./compile.ts";
 import { CompileError } from "./diagnostics.ts";
 import { BundleError } from "../bundle/error.ts";
 import { authorityDigest, digestOf, interfaceDigest } from "../bundle/digest.ts";
 import { openBundle, writeBundle, type Bundle } from "../bundle/layout.ts";
 import type { Manifest, ToolManifest } from "../bundle/manifest.ts";
-import type { TarEntry } from "../bundle/tar.ts";
+import { byPathBytes, type TarEntry } from "../bundle/tar.ts";
 import { ARC_VERSION } from "../version.ts";
 
 export interface Built {
@@ -53,10 +53,11 @@ export async function buildCompiled(compiled: Compiled, progress: Progress = () 
   if (compiled.diagnostics.length > 0) throw new CompileError(compiled.diagnostics);
   const { root } = compiled.project;
   progress(`bundling ${compiled.tools.length} ${compiled.tools.length === 1 ? "tool" : "tools"}`);
-  const { code, sources } = await bundle(root, compiled.tools.map(entryOf));
+  const bundled = await bundle(root, compiled.tools.map(entryOf));
+  const sources = allSources(compiled, bundled.sources);
   const manifest = toManifest(compiled, sources);
   progress("compressing");
-  return seal(manifest, [...code, ...sources]);
+  return seal(manifest, [...bundled.code, ...sources]);
 }
 
 /** Writes the bundle and opens it again: what this arc made, every reader takes. */
@@ -133,6 +134,16 @@ function entryOf(tool: CompiledTool): EntryPoint {
     "",
   ].join("\n");
   return { path: entryPath(tool), source };
+}
+
+/** What the bundler saw and what only the type checker saw (files of types), each once. */
+function allSources(compiled: Compiled, bundled: readonly TarEntry[]): TarEntry[] {
+  const all = new Map(bundled.map((file) => [file.path, file]));
+  for (const { file, text } of compiled.sources()) {
+    const path = placeOf(file, BESIDE);
+    if (!all.has(path)) all.set(path, { path, bytes: new TextEncoder().encode(text) });
+  }
+  return [...all.values()].sort(byPathBytes);
 }
 
 /** Digest over names and contents of the sources, in path order. */

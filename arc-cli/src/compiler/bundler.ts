@@ -32,10 +32,13 @@ export interface Bundled {
   readonly sources: readonly TarEntry[];
 }
 
+/** Sources of a project that are not below its `src/`. */
+export const BESIDE = "src/_/";
+
 /** Bundles every entry. `root` is the directory of the project; nothing below it is written. */
 export async function bundle(root: string, entries: readonly EntryPoint[]): Promise<Bundled> {
   const byName = new Map(entries.map((entry) => [nameOf(entry.path), entry.source]));
-  return run({ root, entrypoints: [...byName.keys()].map((name) => `aria:entry/${name}`), naming: "[name].[ext]", entries: byName, beside: "src/_/" });
+  return run({ root, entrypoints: [...byName.keys()].map((name) => `aria:entry/${name}`), naming: "[name].[ext]", entries: byName, beside: BESIDE });
 }
 
 /** Bundles one file that is a program: nothing wraps it. */
@@ -165,7 +168,12 @@ type Places = Pick<Job, "root" | "beside">;
 function sourceName(source: string, { root, beside }: Places): string {
   const virtual = /^(aria|aria-sdk):(.*)$/.exec(source);
   if (virtual) return `${virtual[1]}/${virtual[2]}`;
-  const path = relative(root, resolve(root, source)).split(sep).join("/");
+  // The bundler names sources relative to the directory arc was started in.
+  return placeOf(relative(root, resolve(process.cwd(), source)).split(sep).join("/"), beside);
+}
+
+/** Where a file of the project lies in the bundle, given its path relative to the project. */
+export function placeOf(path: string, beside: string): string {
   const at = `/${path}`.lastIndexOf("/node_modules/");
   if (at !== -1) return `/${path}`.slice(at + 1);
   return path.startsWith("src/") ? path : `${beside}${path.replaceAll("../", "up/")}`;

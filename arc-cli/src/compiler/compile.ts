@@ -41,6 +41,7 @@ export interface Compiled {
   /** Empty when the project builds. */
   readonly diagnostics: readonly Diagnostic[];
   readonly read: (file: string) => string | undefined;
+  readonly sources: TypeOracle["sources"];
 }
 
 const NOTHING: Shapes = { root: { kind: "object", properties: [], index: [], docs: {} }, named: new Map() };
@@ -60,7 +61,7 @@ export function compileWith(project: Project, oracle: TypeOracle): Compiled {
   const tools = findings.tools.map((found) => compileTool(found, own)).sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   own.push(...duplicates(tools, findings), ...nothingFound(findings, own, language));
   const facts = bundleFacts(project, findings.aria, own);
-  return { project, facts, tools, diagnostics: sortDiagnostics(merge(language, own)), read: oracle.read };
+  return { project, facts, tools, diagnostics: sortDiagnostics(merge(language, own)), read: oracle.read, sources: oracle.sources };
 }
 
 function compileTool(found: FoundTool, own: Diagnostic[]): CompiledTool {

@@ -49,6 +49,8 @@ export interface TypeOracle {
   check(): Diagnostic[];
   /** Tools, and everything that stops something marked as a tool from being one. */
   find(): Findings;
+  /** The author's files that were read, also those that hold nothing but types. Paths relative to the project. */
+  sources(): readonly { readonly file: string; readonly text: string }[];
   /** Text of a file of the project, for code frames. */
   read(file: string): string | undefined;
 }

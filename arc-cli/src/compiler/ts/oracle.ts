@@ -25,6 +25,11 @@ export function createOracle(options: OracleOptions): TypeOracle {
   return {
     check: () => [...diagnostics, ...check(program, options)],
     find: () => find(program, options),
+    sources: () =>
+      program
+        .getSourceFiles()
+        .filter((source) => isOwn(options.root, source))
+        .map((source) => ({ file: projectPath(options.root, source.fileName), text: source.text })),
     read: (file) => program.getSourceFile(join(options.root, file))?.text,
   };
 }
