@@ -93,7 +93,10 @@ fn program(cage: Cage) -> ! {
 
 /// Reaps until the program has ended, reports its wait status, ends. Holds one descriptor and six system calls.
 fn keep_house(descriptors: Descriptors<OwnedFd>, program: i32) -> ! {
-    let placed = sys::place(descriptors.status.as_fd(), 0).and_then(|()| sys::close_from(1, u32::MAX));
+    // Pid 1 is deaf to every signal it has no handler for, and the runtime installs some.
+    let placed = sys::reset_signals()
+        .and_then(|()| sys::place(descriptors.status.as_fd(), 0))
+        .and_then(|()| sys::close_from(1, u32::MAX));
     // The values name numbers that are closed now; dropping them would close what came to have the same number.
     std::mem::forget(descriptors);
     if placed.and_then(|()| sys::load_filter(&crate::seccomp::shim())).is_err() {

@@ -106,7 +106,7 @@ pub struct Io {
     pub stderr: OwnedFd,
     /// Our end of the guest door, if asked for.
     pub door: Option<OwnedFd>,
-    /// Becomes readable when the program has ended (then call `Sandbox::exit`).
+    /// Becomes readable when the program has ended: then call `Sandbox::exit`. Wait on it, never read from it.
     pub exit: OwnedFd,
 }
 
@@ -121,7 +121,7 @@ pub enum Exit {
     Seccomp,
     /// The memory limit killed it.
     OomKilled,
-    /// We killed it.
+    /// We killed it, or somebody on the host did; nothing in the cage can cause this.
     Killed,
 }
 

@@ -1,10 +1,11 @@
 //! One cage from its start to the last trace of it.
 
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use nix::errno::Errno;
 
 use crate::cgroup::Counters;
 use crate::engine::{Inner, Kept};
@@ -63,10 +64,18 @@ impl Sandbox {
     fn read_status(&self) -> Option<i32> {
         let status = &self.parts.kept.status;
         let mut bytes = [0; STATUS_BYTES];
-        // A failed duplicate leaves the program's end unknown, as a lost report does.
-        let mut pipe = std::fs::File::from(status.try_clone().ok()?);
-        pipe.read_exact(&mut bytes).ok()?;
-        Some(i32::from_le_bytes(bytes))
+        loop {
+            // The caller may have made its copy non-blocking, and that is this one too: wait before every read.
+            if !readable(status.as_fd(), Duration::from_secs(3600)).ok()? {
+                continue;
+            }
+            match nix::unistd::read(status, &mut bytes) {
+                // One write of four bytes arrives whole.
+                Ok(STATUS_BYTES) => return Some(i32::from_le_bytes(bytes)),
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                _ => return None,
+            }
+        }
     }
 
     /// Ends every process in the cage, whatever it does about it; harmless after the end. Does not wait.

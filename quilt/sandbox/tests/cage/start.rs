@@ -129,7 +129,9 @@ fn a_program_that_is_no_launcher_is_a_typed_failure() {
     script.as_file().write_all(b"not a program").expect("written");
     let opened = Engine::open(Config { init: script.path().into(), ..config() });
     assert!(matches!(opened, Err(OpenError::Launcher(SpawnError::Step { step: "quilt-init", .. }))), "{opened:?}");
-    let opened = Engine::open(Config { init: "/bin/true".into(), ..config() });
+    let quiet = ["/bin/true", "/usr/bin/true"].into_iter().find(|path| std::path::Path::new(path).exists());
+    let Some(quiet) = quiet else { return println!("skipped: no `true` on this machine") };
+    let opened = Engine::open(Config { init: quiet.into(), ..config() });
     assert!(matches!(opened, Err(OpenError::Launcher(_))), "{opened:?}");
 }
 

@@ -14,9 +14,8 @@ for (let family = 0; family < 48; family++) {
 }
 const connect: Record<string, string> = {};
 let slowest = 0;
-for (const host of ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "1.1.1.1", "169.254.169.254", "2606:4700:4700::1111", "0.0.0.0"]) {
-  const begin = performance.now();
-  connect[host] = await new Promise<string>((done) => {
+const attempt = (host: string) =>
+  new Promise<string>((done) => {
     try {
       const socket = net.connect({ host, port: 80 });
       socket.on("connect", () => done("connected"));
@@ -25,7 +24,15 @@ for (const host of ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "1.1.1.1", "1
       done("refused");
     }
   });
-  slowest = Math.max(slowest, performance.now() - begin);
+for (const host of ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "1.1.1.1", "169.254.169.254", "2606:4700:4700::1111", "0.0.0.0"]) {
+  // The quickest of five: a wait for the network would be in all of them.
+  let quickest = Infinity;
+  for (let n = 0; n < 5; n++) {
+    const begin = performance.now();
+    connect[host] = await attempt(host);
+    quickest = Math.min(quickest, performance.now() - begin);
+  }
+  slowest = Math.max(slowest, quickest);
 }
 connect.fetch = await fetch("http://127.0.0.1:1/").then(() => "connected", () => "refused");
 connect.name = await fetch("http://data.attacker.test/").then(() => "connected", () => "refused");
