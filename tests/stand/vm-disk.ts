@@ -45,14 +45,15 @@ export class WriteCache {
   readonly size: number;
   #fd: number;
   #pages = new Map<number, Uint8Array>();
-  #ignoreFlush: boolean;
+  /** From when this is set, flushes are answered and do nothing. */
+  ignoreFlush: boolean;
   flushes = 0;
   dead = false;
 
   constructor(file: string, options: DiskOptions = {}) {
     this.#fd = openSync(file, "r+");
     this.size = fstatSync(this.#fd).size;
-    this.#ignoreFlush = options.ignoreFlush ?? false;
+    this.ignoreFlush = options.ignoreFlush ?? false;
     if (this.size % pageBytes !== 0) throw new Error(`disk ${file} is not a whole number of ${pageBytes}-byte pages`);
   }
 
@@ -87,7 +88,7 @@ export class WriteCache {
   flush(): void {
     if (this.dead) return;
     this.flushes += 1;
-    if (this.#ignoreFlush) return;
+    if (this.ignoreFlush) return;
     for (const [page, bytes] of this.#pages) writeSync(this.#fd, bytes, 0, pageBytes, page * pageBytes);
     this.#pages.clear();
   }
@@ -108,7 +109,7 @@ export class WriteCache {
 
   /** The guest is gone in good order: nothing written may be lost by us. */
   close(): void {
-    if (!this.dead && !this.#ignoreFlush) this.flush();
+    if (!this.dead && !this.ignoreFlush) this.flush();
     this.dead = true;
     fsyncSync(this.#fd);
     closeSync(this.#fd);

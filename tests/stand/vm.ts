@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { arcProgram, root, run, until, type Run } from "./host.ts";
 import { qemuArgs } from "./vm-args.ts";
 import { brokeBeforeInit, readReady, tail, type Ready } from "./vm-console.ts";
-import { BlockServer, WriteCache, type CutOptions, type DiskOptions } from "./vm-disk.ts";
+import { BlockServer, WriteCache, type CutOptions } from "./vm-disk.ts";
 import { Qmp } from "./vm-qmp.ts";
 
 export interface VmOptions {
@@ -20,7 +20,7 @@ export interface VmOptions {
   /** Size the throw-away data disk has; the guest grows its file system to it (default 4096, sparse). */
   dataMb?: number;
   /** A block server under the data disk that forgets what was not flushed; `cut()` needs it. */
-  powerLoss?: DiskOptions | true;
+  powerLoss?: true;
   /** Boot this GPT disk image (root and data in one) instead of the two separate ones; used in place. */
   wholeDisk?: string;
   /** Leave the data disk out. */
@@ -193,7 +193,7 @@ export class Vm {
     if (this.#options.wholeDisk !== undefined || this.#options.noData) return undefined;
     if (this.#options.powerLoss === undefined) return { file: this.dataDisk };
     const socket = join(this.dir, `disk-${this.#boots}.sock`);
-    this.#disk = new BlockServer(socket, new WriteCache(this.dataDisk, this.#options.powerLoss === true ? {} : this.#options.powerLoss));
+    this.#disk = new BlockServer(socket, new WriteCache(this.dataDisk));
     return { nbd: socket };
   }
 
@@ -238,6 +238,12 @@ export class Vm {
   /** Bytes the guest has written and not flushed, and flushes so far. */
   get diskState(): { unflushedBytes: number; flushes: number } {
     return { unflushedBytes: this.#disk?.cache.unflushedBytes ?? 0, flushes: this.#disk?.cache.flushes ?? 0 };
+  }
+
+  /** From now on the disk lies about flushes: what a device without fsync would look like. */
+  ignoreFlushes(): void {
+    if (!this.#disk) throw new VmError("only a machine with powerLoss has a disk that can lie");
+    this.#disk.cache.ignoreFlush = true;
   }
 
   async #kill(): Promise<void> {
