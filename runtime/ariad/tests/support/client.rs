@@ -233,6 +233,7 @@ fn client_config(ca: Option<&CertificateDer<'static>>) -> Builder {
 async fn handshake(address: &str, mut config: rustls::ClientConfig) -> io::Result<TlsStream<TcpStream>> {
     config.alpn_protocols = vec![b"h2".to_vec()];
     let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
