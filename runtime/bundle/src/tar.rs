@@ -185,3 +185,123 @@ fn first(bytes: &[u8], count: u64) -> &[u8] {
     let end = usize::try_from(count).unwrap_or(usize::MAX).min(bytes.len());
     bytes.get(..end).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Keeps what a well-behaved sink may rely on.
+    #[derive(Default)]
+    struct Recorder {
+        entries: Vec<(Entry, Vec<u8>)>,
+        open: bool,
+    }
+
+    impl Sink for Recorder {
+        fn begin(&mut self, entry: &Entry) -> Result<(), BundleError> {
+            assert!(!self.open, "an entry inside another");
+            self.open = true;
+            self.entries.push((entry.clone(), Vec::new()));
+            Ok(())
+        }
+
+        fn data(&mut self, bytes: &[u8]) -> Result<(), BundleError> {
+            assert!(self.open && !bytes.is_empty());
+            self.entries.last_mut().expect("begun").1.extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn end(&mut self, entry: &Entry) -> Result<(), BundleError> {
+            let (begun, bytes) = self.entries.last().expect("begun");
+            assert!(self.open && entry == begun && bytes.len() as u64 == entry.size_bytes);
+            self.open = false;
+            Ok(())
+        }
+    }
+
+    fn parse(bytes: &[u8], piece: usize) -> (Result<(), Option<Rule>>, Vec<(Entry, Vec<u8>)>) {
+        let (mut tar, mut paths) = (Tar::new("test", Limits::default()), Paths::new(100));
+        let mut recorder = Recorder::default();
+        let mut answer = Ok(());
+        for piece in bytes.chunks(piece) {
+            answer = answer.and_then(|()| tar.feed(piece, &mut paths, &mut recorder));
+        }
+        (answer.and_then(|()| tar.finish()).map_err(|error| error.rule()), recorder.entries)
+    }
+
+    fn archive(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (path, content) in files {
+            let mut block = [0; BLOCK];
+            let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+            put(0, path.as_bytes());
+            put(100, b"0000644\x000000000\x000000000\0");
+            put(124, format!("{:011o}\x0000000000000\0", content.len()).as_bytes());
+            put(148, b"        0");
+            put(257, b"ustar\x0000");
+            let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
+            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            out.extend_from_slice(&block);
+            out.extend_from_slice(content);
+            out.resize(out.len().next_multiple_of(BLOCK), 0);
+        }
+        out.resize((out.len() + 2 * BLOCK).next_multiple_of(RECORD as usize), 0);
+        out
+    }
+
+    fn files() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
+        let file = ("[a-z]{1,8}(/[a-z]{1,8}){0,3}\\.x", prop::collection::vec(any::<u8>(), 0..1500));
+        prop::collection::vec(file, 0..6).prop_map(|mut files| {
+            files.sort();
+            files.dedup_by(|a, b| a.0 == b.0);
+            files
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read_in_pieces_of_any_size(files in files(), piece in 1usize..3000) {
+            let (answer, entries) = parse(&archive(&files), piece);
+            prop_assert_eq!(answer, Ok(()));
+            let read: Vec<(String, Vec<u8>)> = entries.into_iter().map(|(entry, bytes)| (entry.path, bytes)).collect();
+            prop_assert_eq!(read, files);
+        }
+
+        #[test]
+        fn any_bytes_are_refused_with_a_rule(bytes in prop::collection::vec(any::<u8>(), 0..5000), piece in 1usize..1000) {
+            let (answer, _) = parse(&bytes, piece);
+            prop_assert!(matches!(answer, Err(Some(_))));
+        }
+
+        #[test]
+        fn a_changed_archive_reads_the_same_in_any_pieces(
+            files in files(), at in any::<prop::sample::Index>(), byte in any::<u8>(), piece in 1usize..2000,
+        ) {
+            let mut bytes = archive(&files);
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let (whole, pieces) = (parse(&bytes, bytes.len()), parse(&bytes, piece));
+            prop_assert_eq!(whole.0, pieces.0);
+            prop_assert_eq!(whole.1.len(), pieces.1.len());
+        }
+
+        // The checksum is made right again, so that the fields behind it are reached.
+        #[test]
+        fn a_changed_header_is_read_or_refused_with_a_rule(
+            changes in prop::collection::vec((0usize..BLOCK, any::<u8>()), 1..4),
+        ) {
+            let mut bytes = archive(&[("a.x".into(), b"content".to_vec())]);
+            for (at, byte) in changes.iter().filter(|(at, _)| !(148..156).contains(at)) {
+                bytes[*at] = *byte;
+            }
+            bytes[148..156].fill(b' ');
+            let sum: u64 = bytes[..BLOCK].iter().map(|byte| u64::from(*byte)).sum();
+            bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            let (answer, entries) = parse(&bytes, 512);
+            prop_assert!(matches!(answer, Ok(()) | Err(Some(_))));
+            prop_assert!(entries.len() <= 1);
+        }
+    }
+}

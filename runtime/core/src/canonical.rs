@@ -69,22 +69,33 @@ fn string(out: &mut String, text: &str) {
 }
 
 /// ECMAScript's `Number::toString`: the shortest digits that read back, laid out by the size of the exponent.
+///
+/// The digits are `serde_json`'s, which takes the even one of two equally near candidates as ECMAScript does; the standard
+/// library rounds such a tie up.
 fn number_text(number: &Number) -> String {
     let value = number.as_f64().unwrap_or(0.0);
     if value == 0.0 {
         return "0".into();
     }
-    let scientific = format!("{:e}", value.abs());
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+    let shortest = Number::from_f64(value.abs()).map(|number| number.to_string()).unwrap_or_default();
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let exponent: i32 = exponent.parse().unwrap_or(0);
+    let all = format!("{whole}{fraction}");
+    let digits = all.trim_start_matches('0');
+    // The first significant digit stands at 10^first.
+    let first = length(whole) - 1 - (length(&all) - length(digits)) + exponent;
     let sign = if value < 0.0 { "-" } else { "" };
-    format!("{sign}{}", layout(&digits, exponent))
+    format!("{sign}{}", layout(digits.trim_end_matches('0'), first))
+}
+
+fn length(text: &str) -> i32 {
+    i32::try_from(text.len()).unwrap_or(i32::MAX)
 }
 
 // `digits` without its point, first digit at 10^exponent; the four cases are those of ECMA-262, 6.1.6.1.20.
 fn layout(digits: &str, exponent: i32) -> String {
-    let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
+    let count = length(digits);
     let zeros = |n: i32| "0".repeat(usize::try_from(n).unwrap_or(0));
     let point = exponent + 1;
     if (count..=21).contains(&point) {

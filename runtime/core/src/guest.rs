@@ -235,3 +235,93 @@ fn progress_frame(progress: &Map<String, Value>) -> Result<GuestEvent, Refused> 
     let message = one_line(progress.get("message").and_then(Value::as_str).unwrap_or(""));
     Ok(GuestEvent::Progress { fraction, message })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(frame: Value) -> GuestEvent {
+        GuestRecord::default().frame(frame.to_string().as_bytes())
+    }
+
+    #[test]
+    fn log_lines_come_through_with_a_level_we_know() {
+        for (sent, level) in [
+            ("debug", "debug"),
+            ("info", "info"),
+            ("warn", "warn"),
+            ("error", "error"),
+            ("fatal", "info"),
+            ("", "info"),
+        ] {
+            let frame = json!({"log": {"level": sent, "message": "two\nlines", "fieldsJson": "{\"a\":1}"}});
+            let expected = GuestEvent::Log { level, message: "two\nlines".into(), fields_json: "{\"a\":1}".into() };
+            assert_eq!(event(frame), expected);
+        }
+    }
+
+    #[test]
+    fn log_fields_that_are_no_object_are_left_out() {
+        for fields in ["[1]", "{", "{\"a\":1,\"a\":2}", "text"] {
+            let frame = json!({"log": {"message": "m", "fieldsJson": fields}});
+            assert_eq!(
+                event(frame),
+                GuestEvent::Log { level: "info", message: "m".into(), fields_json: String::new() }
+            );
+        }
+    }
+
+    #[test]
+    fn a_lone_surrogate_in_a_log_line_is_replaced() {
+        let answer = GuestRecord::default().frame(b"{\"log\":{\"message\":\"\\ud800\"}}");
+        assert!(matches!(answer, GuestEvent::Log { message, .. } if message == "\u{fffd}"));
+    }
+
+    #[test]
+    fn a_lone_surrogate_in_a_result_frame_spoils_it() {
+        let mut record = GuestRecord::default();
+        record.frame(b"{\"result\":{\"outputJson\":\"\\ud800\"}}");
+        assert!(record.answer().is_none() && record.defect().is_some_and(|defect| defect.contains("surrogate")));
+    }
+
+    #[test]
+    fn progress_is_cut_to_its_range() {
+        for (sent, fraction) in [(0.5, 0.5), (7.0, 1.0), (-3.0, -1.0), (0.0, 0.0)] {
+            let frame = json!({"progress": {"fraction": sent, "message": "half\nway"}});
+            assert_eq!(event(frame), GuestEvent::Progress { fraction, message: "half".into() });
+        }
+    }
+
+    #[test]
+    fn the_invoke_frame_is_what_the_contract_says() {
+        let frame = invoke_frame("id", "/app/code/a.js", "{\"a\":\"\\u0000\"}");
+        let read: Value = serde_json::from_slice(&frame).expect("json");
+        assert_eq!(
+            read,
+            json!({"invoke": {"invocationId": "id", "module": "/app/code/a.js", "inputJson": "{\"a\":\"\\u0000\"}"}})
+        );
+    }
+
+    #[test]
+    fn messages_are_one_clean_line_of_bounded_length() {
+        assert_eq!(one_line("\n  \n a\u{1b}[31mb \r\nc"), "a[31mb");
+        assert_eq!(one_line(""), "");
+        assert_eq!(one_line(&"ü".repeat(MESSAGE_BYTES_MAX)).len(), MESSAGE_BYTES_MAX);
+        assert_eq!(cut("aü", 2), "a");
+    }
+
+    #[test]
+    fn a_failure_without_words_still_says_something() {
+        let mut record = GuestRecord::default();
+        record.frame(b"{\"failure\":{\"kind\":\"threw\"}}");
+        assert_eq!(record.answer(), Some(&Answer::Threw { message: "no message".into(), stack: String::new() }));
+    }
+
+    #[test]
+    fn stacks_are_bounded() {
+        let mut record = GuestRecord::default();
+        record.frame(json!({"failure": {"kind": "threw", "stack": "x".repeat(100_000)}}).to_string().as_bytes());
+        assert!(matches!(record.answer(), Some(Answer::Threw { stack, .. }) if stack.len() == STACK_BYTES_MAX));
+    }
+}

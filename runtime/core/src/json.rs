@@ -316,3 +316,107 @@ fn number(text: &str) -> Option<Number> {
     }
     Number::from_f64(text.parse::<f64>().ok()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const LIMITS: JsonLimits = JsonLimits { bytes_max: 1 << 20, depth_max: 128 };
+
+    #[track_caller]
+    fn good(text: &str, expected: Value) {
+        assert_eq!(parse(text.as_bytes(), LIMITS), Ok(expected), "{text}");
+    }
+
+    #[track_caller]
+    fn bad(text: impl AsRef<[u8]>, what: &str) {
+        let error = parse(text.as_ref(), LIMITS).expect_err(what);
+        assert!(matches!(&error, JsonError::Syntax { what: found, .. } if *found == what), "{error}");
+    }
+
+    #[test]
+    fn what_is_json_is_read() {
+        good(
+            " {\"b\" : [1, -2.5e3, true, false, null, \"x\"], \"a\": {}}\n",
+            json!({"b": [1, -2500.0, true, false, null, "x"], "a": {}}),
+        );
+        good("\"\\u00e9\\ud83d\\ude00\\n\\/\\\"\"", json!("é😀\n/\""));
+        good("[]", json!([]));
+        good("18446744073709551615", json!(u64::MAX));
+        good("-9223372036854775808", json!(i64::MIN));
+        good("-0", json!(-0.0));
+        good("123456789012345678901234567890", json!(123456789012345678901234567890f64));
+        good("1e-400", json!(0.0));
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for text in ["", " ", "[", "{\"a\":", "[1,"] {
+            bad(text, "unexpected end");
+        }
+        for text in ["NaN", "Infinity", "'x'", "tru", "undefined", "[,]", "+1", ".5", "\u{feff}{}"] {
+            bad(text, "expected a value");
+        }
+        bad("01", "something after the document");
+        bad("{} {}", "something after the document");
+        bad("-", "expected a digit");
+        bad("1.", "expected a digit after '.'");
+        bad("1e+", "expected a digit in the exponent");
+        bad("1e400", "number beyond double precision");
+        bad("{a:1}", "expected a key");
+        bad("{\"a\":1,}", "expected a key");
+        bad("{\"a\" 1}", "expected ':'");
+        bad("{\"a\":1 \"b\":2}", "expected ',' or '}'");
+        bad("[1 2]", "expected ',' or ']'");
+        bad("\"a\nb\"", "control character in a string");
+        bad("\"abc", "unexpected end of a string");
+        bad("\"\\x41\"", "unknown escape");
+        bad("\"\\u12\"", "expected four hexadecimal digits");
+        bad("\"\\u+123\"", "expected four hexadecimal digits");
+        bad(b"\"\xff\"", "invalid UTF-8");
+        bad(b"\"\xed\xa0\x80\"", "invalid UTF-8");
+    }
+
+    #[test]
+    fn equal_keys_are_refused_however_they_are_spelled() {
+        for text in ["{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "[{\"x\":{\"a\":1,\"b\":2,\"a\":3}}]"] {
+            let error = parse(text.as_bytes(), LIMITS).expect_err("duplicate");
+            assert!(matches!(error, JsonError::DuplicateKey { key, .. } if key == "a"));
+        }
+        good("{\"a\":{\"a\":1},\"b\":{\"a\":1}}", json!({"a": {"a": 1}, "b": {"a": 1}}));
+    }
+
+    #[test]
+    fn depth_is_bounded_exactly() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(nested(128).as_bytes(), LIMITS).is_ok());
+        assert!(matches!(parse(nested(129).as_bytes(), LIMITS), Err(JsonError::Depth { depth_max: 128, at: 128 })));
+        assert!(matches!(
+            parse("{\"a\":".repeat(200_000).as_bytes(), JsonLimits { bytes_max: usize::MAX, ..LIMITS }),
+            Err(JsonError::Depth { .. })
+        ));
+        let flat = format!("[{}[]]", "[],".repeat(10_000));
+        assert!(parse(flat.as_bytes(), JsonLimits { depth_max: 2, ..LIMITS }).is_ok());
+    }
+
+    #[test]
+    fn length_is_bounded() {
+        let limits = JsonLimits { bytes_max: 4, depth_max: 1 };
+        assert!(parse(b"1234", limits).is_ok());
+        assert_eq!(parse(b"12345", limits), Err(JsonError::TooLong { bytes: 5, bytes_max: 4 }));
+    }
+
+    #[test]
+    fn lone_surrogates_are_refused_or_replaced() {
+        for text in ["\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\ud800\"", "\"\\ud83dx\"", "\"\\udc00\\ud83d\""] {
+            bad(text, "lone surrogate");
+            let replaced = parse_with(text.as_bytes(), LIMITS, Surrogates::Replace).expect("replaced");
+            assert!(
+                replaced.replaced_surrogates && replaced.value.as_str().is_some_and(|text| text.contains('\u{fffd}'))
+            );
+        }
+        let whole = parse_with(b"\"\\ud83d\\ude00\"", LIMITS, Surrogates::Replace).expect("a pair");
+        assert!(!whole.replaced_surrogates && whole.value == json!("😀"));
+    }
+}

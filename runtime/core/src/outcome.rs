@@ -178,3 +178,205 @@ fn result_invalid(detail: &str) -> Outcome {
 fn failed(reason: FailedReason, message: &str, stack: &str) -> Outcome {
     Outcome::Failed(Failed { reason, message: message.into(), stack: stack.into(), exit_code: None, signal: None })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::{GuestEvent, RESULT_DEPTH_MAX};
+    use crate::port::Usage;
+    use serde_json::json;
+
+    fn ended(reason: EndReason) -> Ended {
+        Ended { reason, detail: String::new(), usage: Usage::default() }
+    }
+
+    fn result(output_json: &str) -> Vec<u8> {
+        json!({"result": {"outputJson": output_json}}).to_string().into_bytes()
+    }
+
+    fn failure(kind: &str) -> Vec<u8> {
+        json!({"failure": {"kind": kind, "name": "TypeError", "message": "no city\nsecond line", "stack": "at forecast"}})
+            .to_string()
+            .into_bytes()
+    }
+
+    fn after(frames: &[Vec<u8>], reason: EndReason) -> Outcome {
+        let mut record = GuestRecord::default();
+        frames.iter().for_each(|frame| drop(record.frame(frame)));
+        decide(&record, &ended(reason), |_| Ok(()))
+    }
+
+    #[track_caller]
+    fn check(frames: &[Vec<u8>], reason: EndReason, expected: &str) {
+        assert_eq!(after(frames, reason).label(), expected);
+    }
+
+    #[track_caller]
+    fn spoiled(frames: &[Vec<u8>], detail: &str) {
+        let Outcome::Failed(failed) = after(frames, EndReason::Exited(0)) else { panic!("not failed") };
+        assert_eq!(failed.reason, FailedReason::ResultInvalid);
+        assert!(failed.message.contains(detail), "{}", failed.message);
+    }
+
+    #[test]
+    fn one_result_is_success_and_its_text_stays_as_it_was() {
+        let text = " {\"b\": 1, \"a\": 123456789012345678901234567890, \"c\": 1.0} ";
+        let expected = Outcome::Succeeded { output_json: text.into(), files: vec![] };
+        assert_eq!(after(&[result(text)], EndReason::Exited(0)), expected);
+    }
+
+    #[test]
+    fn a_complete_result_wins_over_how_the_process_ended() {
+        use EndReason as E;
+        for reason in [
+            E::Exited(3),
+            E::Signalled(11),
+            E::Seccomp,
+            E::Deadline,
+            E::OomKilled,
+            E::PidsLimit,
+            E::DiskLimit,
+            E::OutputTooLarge,
+            E::Shutdown,
+        ] {
+            check(&[result("1")], reason, "succeeded");
+        }
+    }
+
+    #[test]
+    fn the_schema_has_the_last_word() {
+        let mut record = GuestRecord::default();
+        record.frame(&result("[1]"));
+        let outcome = decide(&record, &ended(EndReason::Exited(0)), |value| {
+            assert_eq!(value, &json!([1]));
+            Err("/0: not a string".into())
+        });
+        let Outcome::Failed(failed) = outcome else { panic!("not failed") };
+        assert_eq!((failed.reason, failed.message.as_str()), (FailedReason::ResultInvalid, "/0: not a string"));
+    }
+
+    #[test]
+    fn results_that_are_no_result() {
+        spoiled(&[result("")], "unexpected end");
+        spoiled(&[result("{\"a\":1,\"a\":2}")], "appears twice");
+        spoiled(&[result("NaN")], "expected a value");
+        spoiled(&[result("1e400")], "beyond double");
+        spoiled(&[result("\"\\ud800\"")], "lone surrogate");
+        spoiled(&[result(&format!("{}{}", "[".repeat(129), "]".repeat(129)))], "deeper than 128");
+        check(
+            &[result(&format!("{}{}", "[".repeat(RESULT_DEPTH_MAX), "]".repeat(RESULT_DEPTH_MAX)))],
+            EndReason::Exited(0),
+            "succeeded",
+        );
+    }
+
+    #[test]
+    fn frames_that_claim_to_be_a_result() {
+        let raw = |text: &str| text.as_bytes().to_vec();
+        spoiled(&[raw("{\"result\":{}}")], "no outputJson");
+        spoiled(&[raw("{\"result\":null}")], "no object");
+        spoiled(&[raw("{\"result\":{\"outputJson\":1}}")], "no string");
+        spoiled(&[raw("{\"result\":{\"outputJson\":\"1\"},\"result\":{\"outputJson\":\"2\"}}")], "appears twice");
+        spoiled(&[raw("{\"result\":{\"outputJson\":\"1\"},\"log\":{}}")], "something else");
+        spoiled(&[raw("{\"result\":{\"outputJson\":\"1\"")], "not valid");
+        spoiled(&[raw("{\"result\":{\"outputJson\":\"1\"},\"x\":\"\\ud800\"}")], "something else");
+        spoiled(&[raw("{\"failure\":{\"kind\":\"bored\"}}")], "unknown kind");
+        spoiled(&[[b"{\"result\":{\"outputJson\":\"", &b"["[..], b"\xff\"}}"].concat()], "UTF-8");
+    }
+
+    #[test]
+    fn a_second_answer_spoils_the_first_one() {
+        spoiled(&[result("1"), result("1")], "second");
+        spoiled(&[result("1"), failure("threw")], "second");
+        spoiled(&[failure("threw"), result("1")], "second");
+        spoiled(&[result("1"), b"{\"result\":".to_vec()], "not valid");
+    }
+
+    #[test]
+    fn frames_that_are_no_answer_do_no_harm() {
+        let noise: Vec<Vec<u8>> = [
+            "",
+            "null",
+            "[]",
+            "{}",
+            "{\"unknown\":{}}",
+            "{\"log\":1}",
+            "{\"log\":{},\"progress\":{}}",
+            "{\"log\":{\"message\":\"\\\"result\\\"",
+            "\u{0}",
+        ]
+        .map(|text| text.as_bytes().to_vec())
+        .into();
+        let mut record = GuestRecord::default();
+        assert!(noise.iter().all(|frame| record.frame(frame) == GuestEvent::Ignored));
+        assert_eq!((record.ignored(), record.defect()), (noise.len() as u64, None));
+        check(&[&noise[..], &[result("1")]].concat(), EndReason::Exited(0), "succeeded");
+        check(&noise, EndReason::Exited(0), "EXITED");
+    }
+
+    #[test]
+    fn a_frame_that_nests_without_end_is_ignored_or_spoils_by_its_claim() {
+        let deep = "{\"log\":".repeat(100_000).into_bytes();
+        check(&[deep], EndReason::Exited(0), "EXITED");
+        spoiled(&["{\"result\":".repeat(50_000).into_bytes()], "deeper than");
+    }
+
+    #[test]
+    fn what_the_tool_threw_is_told_on_one_line() {
+        let Outcome::Failed(failed) = after(&[failure("threw")], EndReason::Exited(1)) else { panic!("not failed") };
+        let expected = (FailedReason::Threw, "TypeError: no city", "at forecast", None);
+        assert_eq!((failed.reason, failed.message.as_str(), failed.stack.as_str(), failed.exit_code), expected);
+        check(&[failure("result")], EndReason::Exited(1), "RESULT_INVALID");
+    }
+
+    #[test]
+    fn the_machines_reason_explains_an_exception() {
+        for (reason, label) in
+            [(EndReason::OomKilled, "OOM_KILLED"), (EndReason::Deadline, "DEADLINE"), (EndReason::Seccomp, "SECCOMP")]
+        {
+            check(&[failure("threw")], reason, label);
+        }
+        for reason in [EndReason::Exited(1), EndReason::Signalled(6), EndReason::PidsLimit, EndReason::DiskLimit] {
+            check(&[failure("threw")], reason, "THREW");
+        }
+    }
+
+    #[test]
+    fn without_an_answer_the_end_is_the_outcome() {
+        use EndReason as E;
+        let ends = [
+            (E::Exited(0), "EXITED"),
+            (E::Exited(7), "EXITED"),
+            (E::Signalled(9), "SIGNALLED"),
+            (E::Seccomp, "SECCOMP"),
+            (E::Deadline, "DEADLINE"),
+            (E::OomKilled, "OOM_KILLED"),
+            (E::PidsLimit, "PIDS_LIMIT"),
+            (E::DiskLimit, "DISK_LIMIT"),
+            (E::OutputTooLarge, "OUTPUT_TOO_LARGE"),
+            (E::Shutdown, "cancelled"),
+        ];
+        for (reason, label) in ends {
+            check(&[], reason, label);
+        }
+        let Outcome::Failed(exited) = after(&[], E::Exited(7)) else { panic!("not failed") };
+        let Outcome::Failed(signalled) = after(&[], E::Signalled(9)) else { panic!("not failed") };
+        assert_eq!((exited.exit_code, exited.signal), (Some(7), None));
+        assert_eq!((signalled.exit_code, signalled.signal), (None, Some(9)));
+    }
+
+    #[test]
+    fn a_program_succeeds_with_code_zero_only() {
+        assert_eq!(decide_program(&ended(EndReason::Exited(0))).label(), "succeeded");
+        assert_eq!(decide_program(&ended(EndReason::Exited(1))).label(), "EXITED");
+        assert_eq!(decide_program(&ended(EndReason::Signalled(9))).label(), "SIGNALLED");
+        assert_eq!(decide_program(&ended(EndReason::Shutdown)).label(), "cancelled");
+    }
+
+    #[test]
+    fn details_of_the_engine_are_kept_on_one_line() {
+        let ended = Ended { detail: "syscall 321\n(bpf)".into(), ..ended(EndReason::Seccomp) };
+        let Outcome::Failed(failed) = decide_program(&ended) else { panic!("not failed") };
+        assert_eq!(failed.message, "ended by the system-call filter: syscall 321");
+    }
+}
