@@ -5,6 +5,8 @@ use std::time::Duration;
 use aria_protocol::quilt::v1 as pb;
 use pb::execute_response::Event;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::fault::Fault;
@@ -18,9 +20,15 @@ const WAITING_MAX: usize = 4;
 /// A caller that takes nothing for this long after the program's end is treated as gone.
 const TAKE_MAX: Duration = Duration::from_secs(60);
 
+/// The same when the engine stops: long enough for a caller that listens to hear of the end.
+const TAKE_STOPPING_MAX: Duration = Duration::from_secs(1);
+
 /// The sending side.
 #[derive(Debug)]
-pub(crate) struct Events(mpsc::Sender<Message>);
+pub(crate) struct Events {
+    queue: mpsc::Sender<Message>,
+    stop: CancellationToken,
+}
 
 /// Room for one event.
 pub(crate) struct Room<'a>(mpsc::Permit<'a, Message>);
@@ -37,24 +45,33 @@ impl Room<'_> {
 }
 
 impl Events {
-    pub(crate) fn channel() -> (Self, mpsc::Receiver<Message>) {
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        (Self(sender), receiver)
+    pub(crate) fn channel(stop: CancellationToken) -> (Self, mpsc::Receiver<Message>) {
+        let (queue, receiver) = mpsc::channel(WAITING_MAX);
+        (Self { queue, stop }, receiver)
     }
 
     /// Resolves when nobody listens any more.
     pub(crate) async fn closed(&self) {
-        self.0.closed().await;
+        self.queue.closed().await;
     }
 
     /// Waits for room as long as the caller likes; `None` when it is gone.
     pub(crate) async fn room(&self) -> Option<Room<'_>> {
-        self.0.reserve().await.ok().map(Room)
+        self.queue.reserve().await.ok().map(Room)
     }
 
     /// Waits for room a bounded time; `None` when the caller is gone or takes nothing.
     pub(crate) async fn room_soon(&self) -> Option<Room<'_>> {
-        tokio::time::timeout(TAKE_MAX, self.room()).await.ok().flatten()
+        let stopped = async {
+            self.stop.cancelled().await;
+            sleep(TAKE_STOPPING_MAX).await;
+        };
+        tokio::select! {
+            biased;
+            room = self.room() => room,
+            () = sleep(TAKE_MAX) => None,
+            () = stopped => None,
+        }
     }
 
     /// Sends one event; `false` when the caller is gone or takes nothing.

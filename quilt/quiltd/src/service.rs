@@ -11,6 +11,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use crate::events::{Events, Message};
 use crate::execution::Execution;
@@ -50,11 +51,12 @@ impl SyncEngine for Service {
 
     async fn execute(&self, request: Request<pb::ExecuteRequest>) -> Result<Response<Self::ExecuteStream>, Status> {
         let execution = self.admit(request.into_inner()).inspect_err(|fault| {
-            tracing::info!(reason = fault.reason, message = fault.message, "refused");
+            tracing::info!(reason = fault.reason, why = fault.message, "refused");
         })?;
-        let (events, stream) = Events::channel();
+        let (events, stream) = Events::channel(self.shared.stop.clone());
+        let span = tracing::info_span!("quilt.execute", execution_id = execution.plan.lease.execution_id);
         // The task owns the execution and outlives this call: a caller that leaves closes the stream, and the task cleans up.
-        self.shared.tasks.spawn(execution.run(events));
+        self.shared.tasks.spawn(execution.run(events).instrument(span));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
