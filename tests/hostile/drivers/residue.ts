@@ -1,6 +1,7 @@
 // What is left on the machine: after ends of every kind, and after kill -9 of a daemon in the middle of runs, there is no process,
 // cgroup, mount, IPC object or descriptor more than before, and both daemons serve again.
 
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root, until } from "../../stand/host.ts";
 import { exec } from "../device.ts";
@@ -10,6 +11,14 @@ import { cageProcesses, type Footprint, footprint } from "./machine.ts";
 const CASES = join(root, "tests/hostile/cases");
 /** A connection or a ready launcher more or less is not a leak; one per run would be. */
 const DESCRIPTOR_SLACK = 8;
+
+/** A restarted ariad may listen on another port of the stand; its contexts follow. */
+function followAddress(configDir: string, address: string): void {
+  const path = join(configDir, "config.json");
+  const config = JSON.parse(readFileSync(path, "utf8")) as { contexts: Record<string, { address: string }> };
+  for (const context of Object.values(config.contexts)) context.address = address;
+  writeFileSync(path, JSON.stringify(config));
+}
 
 export const residue: Driver = {
   name: "residue",
@@ -44,6 +53,7 @@ export const residue: Driver = {
       findings.check(`cages live before kill -9 of ${daemon}`, up);
       const started = performance.now();
       await host.restart(daemon, "SIGKILL");
+      followAddress(host.configDir, host.listen);
       await Promise.all(during);
       findings.check(`callers are told within a minute of kill -9 of ${daemon}`, performance.now() - started < 60_000);
       const again = await exec(device, join(CASES, "_idle.ts"), ["--timeout", "10s"], 60_000, ["0"]);
