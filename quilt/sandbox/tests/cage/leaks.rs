@@ -94,6 +94,42 @@ fn cycles_in_a_process_of_their_own() {
 }
 
 #[test]
+fn cages_side_by_side_do_not_mix() {
+    needs_cages!();
+    let engine = Engine::open(Config { pool: 3, ..config() }).expect("opens");
+    std::thread::scope(|scope| {
+        for thread in 0..6 {
+            let engine = &engine;
+            scope.spawn(move || {
+                for n in 0..5 {
+                    let code = thread * 10 + n;
+                    let script = format!("console.log('{code}'); process.exit({code})");
+                    let run = run_on(engine, &script, |_| {});
+                    assert_eq!((run.exit, run.stdout), (Exit::Code(code), format!("{code}\n")));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_cage_killed_at_any_moment_is_gone() {
+    needs_cages!();
+    let engine = engine();
+    for wait_us in [0, 100, 500, 1_000, 3_000, 5_000, 8_000, 12_000, 20_000, 40_000] {
+        let app = App::new("await Bun.sleep(60000)");
+        let (mut sandbox, io) = engine.spawn(app.spec()).expect("starts");
+        std::thread::sleep(Duration::from_micros(wait_us));
+        sandbox.kill();
+        wait_readable(&io.exit, Duration::from_secs(2));
+        assert_eq!(sandbox.exit(), Exit::Killed);
+        let id = sandbox.id().to_owned();
+        sandbox.destroy().expect("is destroyed");
+        assert_eq!(pids_of(&id), Vec::<u32>::new());
+    }
+}
+
+#[test]
 fn a_killed_engine_leaves_no_process_and_the_next_one_no_cgroup() {
     needs_cages!();
     let name = format!("quilt-test-crash-{}", std::process::id());
