@@ -1,6 +1,9 @@
 // One boot of the image, and every example built, uploaded and called in it. Part of `make test`.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Vm } from "../stand/vm.ts";
 import { examples, install, invoke } from "./examples.ts";
 
@@ -39,6 +42,17 @@ describe.each(examples())("example $name", (example) => {
       else expect(answer).toEqual(call.expect);
     }, 300_000);
 });
+
+test("a CSV of ten megabytes", async () => {
+  const rows = 900_000;
+  const text = `name,value\n${Array.from({ length: rows }, (_, index) => `row${index % 10},${index}`).join("\n")}\n`;
+  expect(text.length).toBeGreaterThan(10 ** 7);
+  const dir = mkdtempSync(join(tmpdir(), "aria-csv-"));
+  writeFileSync(join(dir, "large.csv"), text);
+  const call = { tool: "csv-stats.describe", input: { columns: ["value"] }, files: { "data.csv": join(dir, "large.csv") }, expect: {} };
+  const answer = await invoke(vm, call).finally(() => rmSync(dir, { recursive: true }));
+  expect(answer).toMatchObject({ rows, columns: { value: { count: rows, skipped: 0, min: 0, max: rows - 1, mean: (rows - 1) / 2, median: (rows - 1) / 2 } } });
+}, 300_000);
 
 test("the power button ends it in order", async () => {
   await vm.powerOff();
