@@ -56,6 +56,11 @@ pub(crate) fn launcher_death_signal(template: &mut Template) -> io::Result<()> {
     if parent as u32 == template.parent { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
 }
 
+/// Giving up root clears it, so it is set once more then. The launcher may be dead already; the check comes with the last death signal.
+pub(crate) fn shim_death_signal(_: &mut Template) -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
+}
+
 pub(crate) fn launcher_undumpable(_: &mut Template) -> io::Result<()> {
     Ok(nix::sys::prctl::set_dumpable(false)?)
 }
@@ -141,7 +146,7 @@ fn mount_point(path: &str) -> io::Result<OwnedFd> {
 }
 
 /// Only processes, and of those only one's own: no kernel settings, and nothing to see of the shim.
-pub(crate) fn proc(_: &mut Cage) -> io::Result<()> {
+pub(crate) fn proc(_: &mut Template) -> io::Result<()> {
     let options = &[(c"subset", c"pid"), (c"hidepid", c"invisible")];
     let proc = mount::detached(c"proc", options, NO_SUID | NO_DEV | NO_EXEC)?;
     mount::attach(proc.as_fd(), mount_point("/proc")?.as_fd())

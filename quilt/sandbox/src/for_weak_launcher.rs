@@ -11,7 +11,7 @@ use std::sync::Arc;
 use nix::unistd::ForkResult;
 
 pub use crate::build::{Cage, Program, Template};
-pub use crate::steps::{CAGE, IDENTITY, PROGRAM, Step, TEMPLATE};
+pub use crate::steps::{CAGE, IDENTITY, PARK, PROGRAM, Step, TEMPLATE};
 
 use crate::cgroup::{self, Cgroup, LEAF_PREFIX};
 use crate::sys::mount::{self, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
@@ -97,7 +97,7 @@ pub fn given(source: &OwnedFd, executable: bool) -> io::Result<OwnedFd> {
 }
 
 /// `/proc` with everything in it, in place of the step of that name.
-pub fn whole_proc(_: &mut Cage) -> io::Result<()> {
+pub fn whole_proc(_: &mut Template) -> io::Result<()> {
     let proc = mount::detached(c"proc", &[], NO_SUID | NO_DEV | NO_EXEC)?;
     let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC;
     let point = nix::fcntl::open("/proc", flags, nix::sys::stat::Mode::empty())?;

@@ -1,9 +1,9 @@
 //! The life of a quilt-init: launcher, shim, program.
 //!
-//! The launcher waits in its leaf until the engine has placed it there, builds the template, parks, and serves one
-//! order. Its child is the shim, pid 1 of the cage: it finishes the cage, gives up every right, starts the program, reaps
-//! whatever ends, reports the program's end and ends itself, which makes the kernel end all the rest. Nothing is
-//! printed, nothing is read but the socket, and there is one thread.
+//! The launcher waits in its leaf until the engine has placed it there, builds the template and starts the shim, pid 1 of
+//! the cage. The shim parks until there is an order; then it finishes the cage, gives up every right, starts the
+//! program, reaps whatever ends, reports the program's end and ends itself, which makes the kernel end all the rest.
+//! Nothing is printed, nothing is read but the socket, and there is one thread.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,23 +34,31 @@ fn launcher() -> io::Result<()> {
     let control = sys::borrow(CONTROL);
     let Some(start) = wire::receive_start(control)? else { return Ok(()) };
     let mut template = Template { rootfs: start.rootfs.into(), parent: start.parent };
-    let built = steps::run(0, steps::TEMPLATE, &mut template);
-    let record = match &built {
-        Ok(()) => Record::Done,
-        Err((at, error)) => Record::failed(*at, error),
-    };
-    report(control, record)?;
-    if built.is_err() {
-        return Ok(());
+    if let Err((at, error)) = steps::run(0, steps::TEMPLATE, &mut template) {
+        return report(control, Record::failed(at, &error));
     }
-    let Some((order, descriptors)) = wire::receive_order(control)? else { return Ok(()) };
-    match sys::fork()? {
-        ForkResult::Child => shim(Cage { order, descriptors }),
-        ForkResult::Parent { child } => {
-            drop(descriptors);
+    match sys::fork() {
+        Ok(ForkResult::Child) => park(template),
+        Ok(ForkResult::Parent { child }) => {
             while sys::wait_any()?.0 != child.as_raw() {}
             Ok(())
         }
+        Err(error) => report(control, Record::failed(steps::FORK, &error)),
+    }
+}
+
+/// Pid 1 of the cage, until its order comes.
+fn park(mut template: Template) -> ! {
+    let control = sys::borrow(CONTROL);
+    let built = steps::run(1, steps::PARK, &mut template);
+    let record = built.as_ref().err().map_or(Record::Done, |(at, error)| Record::failed(*at, error));
+    if report(control, record).is_err() || built.is_err() {
+        sys::exit_now(FAILED);
+    }
+    match wire::receive_order(control) {
+        Ok(Some((order, descriptors))) => shim(Cage { order, descriptors }),
+        // The engine is gone, or does not speak our language.
+        Ok(None) | Err(_) => sys::exit_now(FAILED),
     }
 }
 
@@ -66,9 +74,9 @@ fn give_up(started: &OwnedFd, at: At, error: &io::Error) -> ! {
     sys::exit_now(FAILED)
 }
 
-/// Pid 1 of the cage.
-pub(crate) fn shim(mut cage: Cage) -> ! {
-    let built = steps::run(1, steps::CAGE, &mut cage).and_then(|()| steps::run(2, steps::IDENTITY, &mut cage));
+/// Pid 1 of the cage, with an order.
+fn shim(mut cage: Cage) -> ! {
+    let built = steps::run(2, steps::CAGE, &mut cage).and_then(|()| steps::run(3, steps::IDENTITY, &mut cage));
     if let Err((at, error)) = built {
         give_up(&cage.descriptors.started, at, &error);
     }
@@ -84,7 +92,7 @@ pub(crate) fn shim(mut cage: Cage) -> ! {
 
 fn program(cage: Cage) -> ! {
     let mut program = Program { cage, exec: None };
-    match steps::run(3, steps::PROGRAM, &mut program) {
+    match steps::run(4, steps::PROGRAM, &mut program) {
         // The last step does not return when it succeeds.
         Ok(()) => sys::exit_now(FAILED),
         Err((at, error)) => give_up(&program.cage.descriptors.started, at, &error),

@@ -1,7 +1,8 @@
 //! Everything privileged that happens between an empty process and a tool's first instruction, in order.
 //!
-//! Four lists, run one after the other: `TEMPLATE` in the launcher, ahead of time; `CAGE` and `IDENTITY` in the shim (pid
-//! 1 of the cage) when a call comes; `PROGRAM` in the process that becomes the tool. An error names its step.
+//! Five lists, run one after the other: `TEMPLATE` in the launcher and `PARK` in the shim (pid 1 of the cage), ahead of
+//! time; `CAGE` and `IDENTITY` in the shim when a call comes; `PROGRAM` in the process that becomes the tool. An error
+//! names its step.
 //!
 //! Undo: every step changes only the process it runs in or a namespace that ends with that process, so killing the leaf
 //! undoes all of them. What outlives a process is made by the engine and undone there: the leaf (`cgroup::destroy`), the
@@ -23,14 +24,14 @@ pub struct Step<C> {
 /// Which step of which list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct At {
-    /// 0 to 3, in the order above; 4 for `FORK`.
+    /// 0 to 4, in the order above; 5 for `FORK`.
     pub(crate) list: u8,
     /// Index in the list.
     pub(crate) index: u8,
 }
 
 /// Making the process that becomes the program; between `IDENTITY` and `PROGRAM`.
-pub(crate) const FORK: At = At { list: 4, index: 0 };
+pub(crate) const FORK: At = At { list: 5, index: 0 };
 
 /// In the launcher, before any call is known.
 pub const TEMPLATE: &[Step<Template>] = &[
@@ -52,9 +53,12 @@ pub const TEMPLATE: &[Step<Template>] = &[
     Step { name: "hostname", run: build::hostname },
 ];
 
+/// In the shim, still before any call is known.
+pub const PARK: &[Step<Template>] =
+    &[Step { name: "shim-death-signal", run: build::shim_death_signal }, Step { name: "proc", run: build::proc }];
+
 /// In the shim, still root.
 pub const CAGE: &[Step<Cage>] = &[
-    Step { name: "proc", run: build::proc },
     Step { name: "tmp", run: build::tmp },
     Step { name: "app", run: build::app },
     Step { name: "in", run: build::files },
@@ -105,9 +109,10 @@ pub(crate) fn name(at: At) -> &'static str {
     }
     let found = match at.list {
         0 => nth(TEMPLATE, at.index),
-        1 => nth(CAGE, at.index),
-        2 => nth(IDENTITY, at.index),
-        3 => nth(PROGRAM, at.index),
+        1 => nth(PARK, at.index),
+        2 => nth(CAGE, at.index),
+        3 => nth(IDENTITY, at.index),
+        4 => nth(PROGRAM, at.index),
         _ => None,
     };
     found.unwrap_or("unknown")

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
-use quilt_sandbox::for_weak_launcher::{CAGE, Cage, IDENTITY, PROGRAM, Program, Step, TEMPLATE, Template, whole_proc};
+use quilt_sandbox::for_weak_launcher::{
+    CAGE, Cage, IDENTITY, PARK, PROGRAM, Program, Step, TEMPLATE, Template, whole_proc,
+};
 
 /// Steps no control needs: without them there is no cage to attack, or this launcher could not run one.
 const FIXED: [&str; 8] = ["root-bind", "pivot", "tmp", "app", "in", "out", "stdio", "execve"];
 /// Steps of the product that assume its own launcher; always left out here.
-const OURS: [&str; 2] = ["launcher-death-signal", "death-signal"];
+const OURS: [&str; 3] = ["launcher-death-signal", "shim-death-signal", "death-signal"];
 /// Layers that are not a step of their own: (name, what it takes away).
 const EXTRA: [(&str, &str); 7] = [
     ("ro-root", "the root is writable (on a throw-away overlay)"),
@@ -52,14 +54,20 @@ impl Without {
         self.filter(TEMPLATE)
     }
 
-    /// The shim's steps.
-    pub(crate) fn cage(&self) -> Vec<Step<Cage>> {
-        let mut steps = self.filter(CAGE);
+    /// The shim's steps while it waits in the product.
+    pub(crate) fn park(&self) -> Vec<Step<Template>> {
+        let mut steps = self.filter(PARK);
         if self.has("proc-options") {
             for step in steps.iter_mut().filter(|step| step.name == "proc") {
                 step.run = whole_proc;
             }
         }
+        steps
+    }
+
+    /// The shim's steps when it has its order.
+    pub(crate) fn cage(&self) -> Vec<Step<Cage>> {
+        let mut steps = self.filter(CAGE);
         steps.extend(self.filter(IDENTITY));
         steps
     }
@@ -75,6 +83,7 @@ pub(crate) fn names() -> Vec<&'static str> {
         steps.iter().map(|step| step.name)
     }
     of(TEMPLATE)
+        .chain(of(PARK))
         .chain(of(CAGE))
         .chain(of(IDENTITY))
         .chain(of(PROGRAM))
@@ -105,8 +114,9 @@ mod tests {
     #[test]
     fn nothing_left_out_leaves_every_step_but_those_of_the_products_launcher() {
         let without = Without::default();
-        let count = without.template().len() + without.cage().len() + without.program().len();
-        assert_eq!(count, TEMPLATE.len() + CAGE.len() + IDENTITY.len() + PROGRAM.len() - OURS.len());
+        let count = without.template().len() + without.park().len() + without.cage().len() + without.program().len();
+        let all = TEMPLATE.len() + PARK.len() + CAGE.len() + IDENTITY.len() + PROGRAM.len();
+        assert_eq!(count, all - OURS.len());
     }
 
     #[test]

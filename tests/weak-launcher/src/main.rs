@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 use quilt_sandbox::Limits;
-use quilt_sandbox::for_weak_launcher::{self as steps, Leaf, Request, Step};
+use quilt_sandbox::for_weak_launcher::{self as steps, Leaf, Request, Step, Template};
 
 use layers::Without;
 
@@ -148,7 +148,8 @@ fn launcher_process(options: &Options) -> Result<i32> {
     } else {
         options.root.clone()
     };
-    all(&without.template(), &mut steps::template(root))?;
+    let mut template = steps::template(root);
+    all(&without.template(), &mut template)?;
     let (started, report) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let request = Request {
         argv: options.argv.clone(),
@@ -166,7 +167,7 @@ fn launcher_process(options: &Options) -> Result<i32> {
     };
     let Some(shim) = steps::fork()? else {
         drop(started);
-        steps::exit_now(finish(shim_process(without, request)))
+        steps::exit_now(finish(shim_process(without, &mut template, request)))
     };
     drop(request);
     Ok(steps::reap_until(shim)?)
@@ -197,7 +198,8 @@ fn overlay(root: &Path) -> Result<PathBuf> {
     Ok(merged)
 }
 
-fn shim_process(without: &Without, request: Request) -> Result<i32> {
+fn shim_process(without: &Without, template: &mut Template, request: Request) -> Result<i32> {
+    all(&without.park(), template)?;
     let mut cage = steps::cage(request)?;
     all(&without.cage(), &mut cage)?;
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
