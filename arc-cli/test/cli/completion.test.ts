@@ -1,9 +1,11 @@
 //! The completion scripts, driven by a real bash; the other shells' scripts carry the same words.
 
-import { expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { arc, newDir } from "./drive.ts";
+import { arc, cleanUp, newDir } from "./drive.ts";
+
+afterAll(cleanUp);
 
 const script = (await arc(["completion", "bash"])).stdout;
 const path = join(newDir(), "arc.bash");

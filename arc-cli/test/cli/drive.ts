@@ -1,6 +1,6 @@
 //! Drives arc in-process: words in, exit code and texts out.
 
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runCli } from "../../src/cli.ts";
@@ -22,7 +22,19 @@ export interface DriveOptions {
   readonly answer?: string;
 }
 
-export const newDir = (): string => mkdtempSync(join(tmpdir(), "arc-test-"));
+const made: string[] = [];
+
+/** Removes the directories made so far; each test file that makes some calls it last. */
+export function cleanUp(): void {
+  for (const dir of made.splice(0)) rmSync(dir, { recursive: true, force: true });
+}
+
+/** A directory for one test file. */
+export function newDir(): string {
+  const dir = mkdtempSync(join(tmpdir(), "arc-test-"));
+  made.push(dir);
+  return dir;
+}
 
 export async function arc(words: readonly string[], options: DriveOptions = {}): Promise<Ran> {
   const out: Uint8Array[] = [];

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FakeDevice, finished, out, succeeded } from "../client/fake.ts";
-import { newDir } from "./drive.ts";
+import { cleanUp, newDir } from "./drive.ts";
 
 const root = join(import.meta.dir, "../../..");
 const program = join(root, "out/bin/arc");
@@ -27,7 +27,10 @@ beforeAll(async () => {
   await device.listenSocket(socket);
   expect((await run([program, "device", "init", "--socket", socket])).code).toBe(0);
 });
-afterAll(() => device.stop());
+afterAll(() => {
+  device.stop();
+  cleanUp();
+});
 
 test("it starts from anywhere, through links, and keeps its contexts in the checkout", async () => {
   const elsewhere = newDir();

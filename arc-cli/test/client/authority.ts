@@ -1,9 +1,9 @@
 //! A device's authority for tests, made by openssl: another implementation than the one under test.
 
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { X509Certificate } from "node:crypto";
+import { newDir } from "../cli/drive.ts";
 
 export interface Leaf {
   readonly certificate: string;
@@ -11,7 +11,7 @@ export interface Leaf {
 }
 
 export class Authority {
-  readonly dir = mkdtempSync(join(tmpdir(), "arc-authority-"));
+  readonly dir = newDir();
   readonly pem: string;
   #serial = 0;
 

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { arc, newDir } from "../cli/drive.ts";
+import { arc, cleanUp, newDir } from "../cli/drive.ts";
 import { openssl } from "./authority.ts";
 import { FakeDevice } from "./fake.ts";
 
@@ -16,7 +16,10 @@ beforeAll(async () => {
   await device.listenTls();
   await device.listenSocket(socket);
 });
-afterAll(() => device.stop());
+afterAll(() => {
+  device.stop();
+  cleanUp();
+});
 
 test("init over the socket stores a context that works over TLS", async () => {
   const ran = await arc(["device", "init", "--socket", socket, "--name", "dev", "--json"], { env });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { FailedReason } from "../../src/gen/aria/v1/common_pb.ts";
 import { Profile } from "../../src/gen/aria/v1/exec_pb.ts";
-import { arc, newDir } from "../cli/drive.ts";
+import { arc, cleanUp, newDir } from "../cli/drive.ts";
 import { FakeDevice, failed, finished, out, Refusal, succeeded } from "./fake.ts";
 
 // What is bundled is the compiler's business and tested there; here it is 600 kB of something.
@@ -22,7 +22,10 @@ beforeAll(async () => {
   await device.listenSocket(socket);
   expect((await arc(["device", "init", "--socket", socket], { env })).code).toBe(0);
 });
-afterAll(() => device.stop());
+afterAll(() => {
+  device.stop();
+  cleanUp();
+});
 
 const started = { case: "started" as const, value: { invocationId: "run-1", sandboxId: "s" } };
 

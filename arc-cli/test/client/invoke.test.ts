@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { FailedReason } from "../../src/gen/aria/v1/common_pb.ts";
-import { arc, newDir } from "../cli/drive.ts";
+import { arc, cleanUp, newDir } from "../cli/drive.ts";
 import { FakeDevice, failed, finished, out, Refusal, succeeded } from "./fake.ts";
 
 const device = new FakeDevice();
@@ -30,7 +30,10 @@ beforeAll(async () => {
   });
   device.tools["weather.forecast"] = async (input, run) => run.say(finished(succeeded(input)));
 });
-afterAll(() => device.stop());
+afterAll(() => {
+  device.stop();
+  cleanUp();
+});
 
 test("upload sends small chunks, says what it became, and is idempotent", async () => {
   const path = file("big.aria", Buffer.concat([Buffer.from("bundle big@1.0.0\n"), Buffer.alloc(3_000_000, 7)]));

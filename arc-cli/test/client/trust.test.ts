@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { certificateRequest, newKeyPem } from "../../src/client/der.ts";
-import { arc, newDir } from "../cli/drive.ts";
+import { arc, cleanUp, newDir } from "../cli/drive.ts";
 import { Authority } from "./authority.ts";
 import { FakeDevice } from "./fake.ts";
 
@@ -22,7 +22,10 @@ beforeAll(async () => {
   expect((await arc(["device", "init", "--socket", socket], { env })).code).toBe(0);
   good = { certificate: readFileSync(at("client.pem"), "utf8"), key: readFileSync(at("client.key"), "utf8"), ca: readFileSync(at("ca.pem"), "utf8"), config: readFileSync(join(dir, "config.json"), "utf8") };
 });
-afterAll(() => device.stop());
+afterAll(() => {
+  device.stop();
+  cleanUp();
+});
 
 function restore(): void {
   writeFileSync(at("client.pem"), good.certificate);

@@ -1,14 +1,16 @@
 //! The wire contracts and what is generated from them are in step. Both runs take a few hundred milliseconds and no network.
 
-import { expect, test } from "bun:test";
-import { mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { afterAll, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Glob } from "bun";
+import { cleanUp, newDir } from "../cli/drive.ts";
 
 const root = join(import.meta.dir, "../..");
 const protocol = join(root, "../crates/protocol");
 const buf = (args: string[]) => Bun.spawnSync([process.execPath, join(root, "node_modules/@bufbuild/buf/bin/buf"), ...args], { cwd: protocol });
+
+afterAll(cleanUp);
 
 test("the contracts are lint-clean", () => {
   const ran = buf(["lint"]);
@@ -16,7 +18,7 @@ test("the contracts are lint-clean", () => {
 }, 60_000);
 
 test("the committed client is what the contracts generate", () => {
-  const into = mkdtempSync(join(tmpdir(), "arc-gen-"));
+  const into = newDir();
   const template = JSON.stringify({
     version: "v2",
     plugins: [{ local: [process.execPath, join(root, "node_modules/@bufbuild/protoc-gen-es/bin/protoc-gen-es")], out: into, opt: ["target=ts", "import_extension=ts"] }],
