@@ -136,14 +136,10 @@ function entryOf(tool: CompiledTool): EntryPoint {
   return { path: entryPath(tool), source };
 }
 
-/** What the bundler saw and what only the type checker saw (files of types), each once. */
+/** What the type checker saw (also files that hold nothing but types) and what only the bundler saw, each once. */
 function allSources(compiled: Compiled, bundled: readonly TarEntry[]): TarEntry[] {
-  const all = new Map(bundled.map((file) => [file.path, file]));
-  for (const { file, text } of compiled.sources()) {
-    const path = placeOf(file, BESIDE);
-    if (!all.has(path)) all.set(path, { path, bytes: new TextEncoder().encode(text) });
-  }
-  return [...all.values()].sort(byPathBytes);
+  const checked = compiled.sources().map(({ file, text }) => ({ path: placeOf(file, BESIDE), bytes: new TextEncoder().encode(text) }));
+  return [...new Map([...bundled, ...checked].map((file) => [file.path, file])).values()].sort(byPathBytes);
 }
 
 /** Digest over names and contents of the sources, in path order. */

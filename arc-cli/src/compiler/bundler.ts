@@ -156,7 +156,7 @@ function cleanMap(text: string, places: Places): { map: string; own: TarEntry[] 
   map.sources = map.sources.map((source, i) => {
     const name = sourceName(source, places);
     const content = map.sourcesContent?.[i];
-    if (name.startsWith("src/") && typeof content === "string") own.push({ path: name, bytes: utf8(content) });
+    if (name.startsWith("src/") && /\.([cm]?[jt]sx?|json)$/.test(name) && typeof content === "string") own.push({ path: name, bytes: utf8(content) });
     return `../${name}`;
   });
   return { map: JSON.stringify(map), own };

@@ -11,7 +11,7 @@ import { isOwn, isSdkSymbol, projectPath, spanOf, type Reporter } from "./place.
 import { TypeReader } from "./types.ts";
 import type { OptionLiteral } from "../options.ts";
 import type { Access, FoundAria, FoundTool } from "../oracle.ts";
-import type { Docs, Shapes } from "../shape.ts";
+import type { Shapes } from "../shape.ts";
 
 interface Export {
   readonly file: string;
@@ -111,6 +111,7 @@ export class ToolFinder {
       options: this.#options(call?.arguments[0], []),
       signatures,
       symbol,
+      fallback: [],
     });
   }
 
@@ -188,14 +189,17 @@ export class ToolFinder {
     const run = type?.getProperty("run");
     if (!argument || !type || !run) return; // TypeScript has said that `run` is missing.
     const symbol = this.#checker.getSymbolAtLocation(holder.name);
+    const signatures = this.#checker.getTypeOfSymbolAtLocation(run, argument).getCallSignatures();
+    // `run: handler`: the function's own comment.
+    const handler = signatures[0]?.declaration && (signatures[0].declaration as { readonly symbol?: ts.Symbol }).symbol;
     this.#tool({
       sourceName: holder.name.text,
       nameNode: holder.name,
       access: { file: place.file, exportName: place.name, kind: "definition", member: "" },
       options: this.#options(argument, ["run"]),
-      signatures: this.#checker.getTypeOfSymbolAtLocation(run, argument).getCallSignatures(),
+      signatures,
       symbol,
-      fallbackDocs: proseOf(this.#checker, run),
+      fallback: [run, handler],
     });
   }
 
@@ -206,7 +210,8 @@ export class ToolFinder {
     readonly options: readonly OptionLiteral[];
     readonly signatures: readonly ts.Signature[];
     readonly symbol: ts.Symbol | undefined;
-    readonly fallbackDocs?: Docs;
+    /** Where else a description may stand. */
+    readonly fallback: readonly (ts.Symbol | undefined)[];
   }): void {
     const [signature, second] = found.signatures;
     if (!signature) return;
@@ -222,12 +227,14 @@ export class ToolFinder {
     const output = this.#output(signature, found.nameNode);
     if (!input || !output) return;
     const outputDescription = returnsOf(this.#checker, found.symbol);
+    const described = proseOf(this.#checker, found.symbol);
+    const fallback = found.fallback.map((symbol) => proseOf(this.#checker, symbol)).find((docs) => docs.description !== undefined);
     this.tools.push({
       sourceName: found.sourceName,
       span: spanOf(this.#reporter.root, found.nameNode),
       access: found.access,
       options: found.options,
-      docs: { ...found.fallbackDocs, ...proseOf(this.#checker, found.symbol) },
+      docs: { ...fallback, ...described },
       input: input.shapes,
       inputSpan: spanOf(this.#reporter.root, input.node),
       output: output.shapes,
