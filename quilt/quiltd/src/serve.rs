@@ -80,6 +80,10 @@ async fn run(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
+        // Our callers are trusted with the socket. That they cancel many executions at once is no attack on the connection, which
+        // carries all the others.
+        .http2_max_pending_accept_reset_streams(Some(STREAMS_MAX as usize))
+        .http2_max_local_error_reset_streams(None)
         .add_service(service)
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming), shared.stop.clone().cancelled_owned());
     let server = tokio::spawn(server);

@@ -161,6 +161,32 @@ async fn cancelling_at_any_moment_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_storm_of_cancels_leaves_nothing_and_harms_nobody() {
+    let Some(stand) = start("[queue]\nwaiting_max = 1000\n").await else { return };
+    let client = stand.client();
+    // On the same connection as all the others.
+    let steady = client.clone().execute(stand.script("await Bun.sleep(2500); console.log('unharmed')")).await.unwrap();
+    let steady = tokio::spawn(collect(steady.into_inner()));
+    for round in 0..12 {
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..60 {
+            let (mut client, request) = (client.clone(), stand.script(FLOOD));
+            calls.spawn(async move {
+                let stream = client.execute(request).await.unwrap();
+                std::future::pending::<()>().await;
+                drop(stream);
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(round * 2)).await;
+        calls.shutdown().await;
+    }
+    let run = steady.await.unwrap().unwrap();
+    assert_eq!((run.text().as_str(), run.ended.reason()), ("unharmed\n", EndReason::Exited));
+    stand.clean_within(Duration::from_secs(1)).await;
+    stand.idle_within(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
 async fn too_much_memory() {
     let Some(stand) = start("").await else { return };
     let limits = pb::Limits { memory_bytes: 128 << 20, wall_ms: 20_000, ..Default::default() };

@@ -217,6 +217,35 @@ async fn a_stalled_sink_does_not_stall_the_others() {
 }
 
 #[tokio::test]
+async fn a_storm_of_cancelled_calls_does_not_break_the_others() {
+    let serving = serve(Script::Flood);
+    let api = TokenApi::new(serving.socket());
+    let mut steady = Sink { pause: Duration::from_millis(20), ..Sink::default() };
+    let storm = async {
+        for round in 0..150 {
+            // Each fills its window, so that much is on its way when it is dropped.
+            let mut sinks: Vec<Sink> =
+                (0..20).map(|_| Sink { pause: Duration::from_secs(60), ..Sink::default() }).collect();
+            let mut calls: Vec<_> = sinks.iter_mut().map(|sink| api.execute(request(), None, sink)).collect();
+            let all = std::future::poll_fn(|context| {
+                for call in &mut calls {
+                    if let std::task::Poll::Ready(ended) = call.as_mut().poll(context) {
+                        panic!("a call ended: {ended:?}");
+                    }
+                }
+                std::task::Poll::<()>::Pending
+            });
+            drop(tokio::time::timeout(Duration::from_millis(round % 12), all).await);
+        }
+    };
+    tokio::select! {
+        ended = api.execute(request(), None, &mut steady) => panic!("{ended:?}"),
+        () = storm => {}
+    }
+    assert!(steady.events.len() > 10);
+}
+
+#[tokio::test]
 async fn stdin_arrives_and_ends() {
     let serving = serve(Script::Echo);
     let mut sink = Sink { pause: Duration::from_millis(1), ..Sink::default() };

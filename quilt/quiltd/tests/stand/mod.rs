@@ -82,7 +82,7 @@ pub async fn start_for_group(gid: u32) -> Option<Stand> {
 
 async fn start_with(gid: u32, more: &str) -> Option<Stand> {
     if let Some(why) = missing() {
-        println!("skipped: {why}");
+        eprintln!("skipped: {why}");
         return None;
     }
     let number = STANDS.fetch_add(1, Ordering::Relaxed);
@@ -237,7 +237,9 @@ impl Stand {
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
         });
         // Small windows: a test that does not read must be felt by the engine.
-        let endpoint = Endpoint::from(Uri::from_static("http://quilt")).initial_stream_window_size(65_536);
+        let endpoint = Endpoint::from(Uri::from_static("http://quilt"))
+            .initial_stream_window_size(65_536)
+            .http2_max_local_error_reset_streams(None);
         SyncEngineClient::new(endpoint.connect_with_connector_lazy(connector)).max_decoding_message_size(8 << 20)
     }
 
