@@ -16,7 +16,7 @@ export function toUserError(error: unknown, read: (file: string) => string | und
   if (!first) return new UserError("ARC1090", error.message, { exit: Exit.build });
   const many = error.diagnostics.length;
   return new UserError(first.id, many === 1 ? headline(first) : `${many} problems, the first: ${headline(first)}`, {
-    exit: Exit.build,
+    exit: first.id === "ARC1080" ? Exit.notFound : Exit.build,
     fix: fixOf(first.id),
     details: { diagnostics: error.diagnostics.map((diagnostic) => ({ title: titleOf(diagnostic.id), ...diagnostic })) },
     ...(first.span ? { span: first.span } : {}),

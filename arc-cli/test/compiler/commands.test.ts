@@ -1,0 +1,142 @@
+//! `arc new`, `check`, `build` and `inspect` as a person or a script meets them.
+
+import { afterAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { openBundle } from "../../src/bundle/layout.ts";
+import { runCli } from "../../src/cli.ts";
+import { call } from "../sdk/host.ts";
+
+const scratch = mkdtempSync(join(tmpdir(), "arc-commands-"));
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function arc(cwd: string, ...words: string[]): Promise<Ran> {
+  let [out, err] = ["", ""];
+  const text = (data: Uint8Array | string): string => (typeof data === "string" ? data : new TextDecoder().decode(data));
+  const code = await runCli(words, {
+    stdout: { tty: false, columns: 80, write: async (data) => void (out += text(data)) },
+    stderr: { tty: false, columns: 80, write: async (data) => void (err += text(data)) },
+    stdin: { tty: false, chunks: async function* () {} },
+    env: { HOME: "/nonexistent" },
+    cwd,
+    signal: new AbortController().signal,
+    ask: undefined,
+  });
+  return { code, out, err };
+}
+
+const weather = join(scratch, "weather");
+
+describe("the five-minute story", () => {
+  test("new writes a project", async () => {
+    expect(await arc(scratch, "new", "weather", "--template", "tool")).toMatchObject({ code: 0, err: "" });
+    expect(readdirSync(weather).sort()).toEqual([".arc", ".gitignore", "AGENTS.md", "arc.toml", "src", "tsconfig.json"]);
+    expect(readFileSync(join(weather, ".gitignore"), "utf8")).toContain(".arc/");
+  });
+  test("check finds nothing wrong and prints both digests", async () => {
+    const { code, out } = await arc(weather, "check");
+    expect([code, out.match(/sha256:[0-9a-f]{64}/g)?.length]).toEqual([0, 2]);
+    expect(out).toContain("forecast");
+  });
+  test("build writes weather-0.1.0.aria and prints the digests", async () => {
+    const { code, out } = await arc(weather, "build");
+    expect([code, out.match(/sha256:[0-9a-f]{64}/g)?.length]).toEqual([0, 3]);
+    expect(openBundle(new Uint8Array(readFileSync(join(weather, "weather-0.1.0.aria")))).manifest.tools.map(({ name }) => name)).toEqual(["forecast"]);
+  });
+  test("check and build agree on the digests, from a directory below as well", async () => {
+    const of = (ran: Ran): unknown => {
+      const { interfaceDigest, authorityDigest } = (JSON.parse(ran.out) as { data: Record<string, string> }).data;
+      return { interfaceDigest, authorityDigest };
+    };
+    expect(of(await arc(join(weather, "src"), "check", "--json"))).toEqual(of(await arc(weather, "build", "--json", "--out", "../other.aria")));
+    expect(existsSync(join(scratch, "other.aria"))).toBe(true);
+  });
+  test("the tool takes a city and always says the same", async () => {
+    const { files } = openBundle(new Uint8Array(readFileSync(join(weather, "weather-0.1.0.aria"))));
+    const module = join(scratch, "forecast.js");
+    writeFileSync(module, files.find(({ path }) => path === "code/forecast.js")?.bytes ?? "");
+    const [first, second] = [await call(module, '{"city":"Oslo"}'), await call(module, '{"city":"Oslo"}')];
+    const answer = JSON.parse(String(first.frames[0]?.["result"]?.["outputJson"])) as { city: string; days: unknown[] };
+    expect([answer.city, answer.days.length, second.frames]).toEqual(["Oslo", 3, [...first.frames]]);
+  });
+  test("its own tests pass", async () => {
+    const child = Bun.spawn([process.execPath, "test"], { cwd: weather, stdout: "pipe", stderr: "pipe" });
+    expect(await child.exited).toBe(0);
+  });
+  test("an editor finds no fault with it", async () => {
+    const tsc = join(import.meta.dir, "../../node_modules/typescript/lib/tsc.js");
+    const child = Bun.spawn([process.execPath, tsc, "--noEmit", "--project", weather], { stdout: "pipe" });
+    expect([await new Response(child.stdout).text(), await child.exited]).toEqual(["", 0]);
+  });
+  test("inspect shows it, for people and for scripts", async () => {
+    const { code, out } = await arc(weather, "inspect", "weather-0.1.0.aria");
+    expect([code, out]).toEqual([0, expect.stringContaining("weather.forecast")]);
+    const { data } = JSON.parse((await arc(weather, "inspect", "weather-0.1.0.aria", "--json")).out) as { data: { manifest: { name: string } } };
+    expect(data.manifest.name).toBe("weather");
+  });
+});
+
+describe("new refuses", () => {
+  test("a directory that is not empty, and leaves it alone", async () => {
+    const dir = join(scratch, "full");
+    mkdirSync(dir);
+    writeFileSync(join(dir, "mine.txt"), "mine");
+    const { code, err } = await arc(scratch, "new", "full");
+    expect([code, err.includes("ARC1100"), readdirSync(dir)]).toEqual([6, true, ["mine.txt"]]);
+  });
+  test("a template it does not have", async () => expect((await arc(scratch, "new", "x", "--template", "agent")).code).toBe(2));
+  test("a name that gives no bundle name", async () => expect(await arc(scratch, "new", "7")).toMatchObject({ code: 2, err: expect.stringContaining("ARC1048") }));
+  test("nothing about an awkward but usable name", async () => {
+    expect((await arc(scratch, "new", "My Tools_2")).code).toBe(0);
+    expect((await arc(join(scratch, "My Tools_2"), "check")).out).toContain("my-tools-2 0.1.0");
+  });
+});
+
+describe("check and build refuse", () => {
+  const broken = join(scratch, "broken");
+  mkdirSync(join(broken, "src"), { recursive: true });
+  writeFileSync(join(broken, "arc.toml"), '[bundle]\nname = "broken"\n');
+  writeFileSync(join(broken, "src/a.ts"), 'import { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: (input: { value: any; text: string }): number => input.text });\n');
+  test("with exit 3, all findings, frames and carets", async () => {
+    const { code, err } = await arc(broken, "build");
+    expect(code).toBe(3);
+    expect(err).toContain("2 problems");
+    expect(err).toContain("src/a.ts:2:53");
+    expect(err).toContain("^^^");
+    expect(readdirSync(broken).sort()).toEqual(["arc.toml", "src"]);
+  });
+  test("with the same as data", async () => {
+    const { code, out } = await arc(broken, "check", "--json");
+    const { ok, error } = JSON.parse(out) as { ok: boolean; error: { code: string; span: object; details: { diagnostics: { id: string }[] } } };
+    expect([code, ok, error.code, error.details.diagnostics.map(({ id }) => id)]).toEqual([3, false, "ARC1010", ["ARC1010", "ARC1001"]]);
+    expect(error.span).toMatchObject({ file: "src/a.ts", line: 2, column: 53 });
+  });
+  test("where there is no project", async () => expect(await arc(scratch, "check")).toMatchObject({ code: 5, err: expect.stringContaining("ARC1080") }));
+  test("an output that cannot be written", async () => expect(await arc(weather, "build", "--out", "/nonexistent/x.aria")).toMatchObject({ code: 6, err: expect.stringContaining("ARC1102") }));
+  test("control characters of the source stay harmless", async () => {
+    writeFileSync(join(broken, "src/b.ts"), 'export const b: number = "\u001b]0;owned\u0007\u001b[31m";\n');
+    const { err } = await arc(broken, "check");
+    rmSync(join(broken, "src/b.ts"));
+    expect(err).not.toContain("\u001b");
+    expect(err).not.toContain("\u0007");
+  });
+});
+
+describe("inspect refuses", () => {
+  test("a file that is no bundle, with the rule", async () => {
+    writeFileSync(join(scratch, "no.aria"), "hello");
+    expect(await arc(scratch, "inspect", "no.aria")).toMatchObject({ code: 2, err: expect.stringContaining("ARC1104") });
+    const { error } = JSON.parse((await arc(scratch, "inspect", "no.aria", "--json")).out) as { error: { details: { reason: string } } };
+    expect(error.details.reason).toBe("TRUNCATED");
+  });
+  test("a file that is not there", async () => expect((await arc(scratch, "inspect", "none.aria")).code).toBe(5));
+  test("a directory", async () => expect((await arc(scratch, "inspect", ".")).code).toBe(2));
+});
