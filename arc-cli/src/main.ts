@@ -66,7 +66,7 @@ async function* readAll(): AsyncGenerator<Uint8Array> {
         else if (error.code === "EAGAIN") setTimeout(resolve, RETRY_MS, -1);
         // A closed descriptor is an empty input.
         else if (error.code === "EBADF") resolve(0);
-        else reject(error);
+        else reject(new UserError("ARC2040", `read stdin: ${error.message}`, { exit: Exit.unexpected, cause: error }));
       });
     });
     if (got === 0) return;

@@ -6,7 +6,8 @@ import { DeviceError, Exit, type ExitCode, UserError } from "../errors.ts";
 
 /** gRPC status → name, exit, and whether the same call may succeed later by itself. */
 const STATUS: Readonly<Record<Code, { readonly name: string; readonly exit: ExitCode; readonly retryable: boolean }>> = {
-  [Code.Canceled]: { name: "CANCELLED", exit: Exit.interrupted, retryable: false },
+  // Not by us: an interrupt of this arc is recognised by its own signal, before this table is asked.
+  [Code.Canceled]: { name: "CANCELLED", exit: Exit.unavailable, retryable: true },
   [Code.Unknown]: { name: "UNKNOWN", exit: Exit.unexpected, retryable: false },
   [Code.InvalidArgument]: { name: "INVALID_ARGUMENT", exit: Exit.usage, retryable: false },
   [Code.DeadlineExceeded]: { name: "DEADLINE_EXCEEDED", exit: Exit.unavailable, retryable: true },
@@ -69,6 +70,8 @@ export interface StatusFacts {
 export function deviceError(error: unknown, doing: string): UserError {
   if (error instanceof UserError) return error;
   const failure = ConnectError.from(error);
+  // What we were sending failed on this side (reading stdin or a file), and the library wrapped it.
+  if (failure.cause instanceof UserError) return failure.cause;
   const transport = transportError(failure, doing);
   if (transport !== undefined) return transport;
   const status = STATUS[failure.code];
@@ -94,8 +97,12 @@ export function deviceError(error: unknown, doing: string): UserError {
 /** Failures before any answer: no way to the device, or one side does not trust the other. */
 export function transportError(failure: ConnectError, doing: string): UserError | undefined {
   const code = errorCode(failure);
-  if (code === undefined) return undefined;
   const common = { cause: failure };
+  if (code === undefined) {
+    const broke = (failure.code === Code.Canceled || failure.code === Code.Unavailable) && failure.rawMessage.startsWith("http/2 ");
+    if (!broke) return undefined;
+    return new DeviceError("ARC3001", `${doing}: the connection to the device broke`, { ...common, exit: Exit.unavailable, retryable: true, hint: "is it still up?", fix: ["arc doctor"] });
+  }
   if (/^(SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_|CERT_|ERR_TLS_CERT|INVALID_CA|HOSTNAME_MISMATCH)/.test(code)) {
     return new DeviceError("ARC3002", `${doing}: what answers is not the device this context pinned (${code})`, {
       ...common,

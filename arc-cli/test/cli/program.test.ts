@@ -87,6 +87,15 @@ test("exec: 40 MB up and down through pipes arrive whole", async () => {
   expect([ran.code, ran.stderr, ran.stdout.equals(bytes)]).toEqual([0, "", true]);
 }, 60_000);
 
+test("a stdin that cannot be read is an error of this side", async () => {
+  device.program = async (_start, session) => {
+    for await (const chunk of session.stdin) await session.say(out(chunk));
+    await session.cancelled;
+  };
+  const ran = await run(["/bin/sh", "-c", `${program} exec ${script} < /`]);
+  expect([ran.code, ran.stderr]).toEqual([125, expect.stringMatching(/ARC2040.*EISDIR/)]);
+});
+
 test("exec ends although nobody closes stdin", async () => {
   device.program = async (_start, session) => session.say(finished(succeeded("")));
   const child = Bun.spawn([program, "exec", script], { env, stdin: "pipe", stdout: "pipe", stderr: "pipe" });
