@@ -172,7 +172,8 @@ async fn report(found: Found, seen: Relayed, events: &Events) {
     };
     let detail = sent.err().unwrap_or(seen.detail);
     let Ending { reason, exit_code, signal } = ending;
-    tracing::info!(reason = reason.as_str_name(), exit_code, signal, duration_ms = millis(seen.wall), "ended");
+    // Not `info`: the caller keeps the record of what ran, and a slow console must not slow every execution.
+    tracing::debug!(reason = reason.as_str_name(), exit_code, signal, duration_ms = millis(seen.wall), "ended");
     let usage = pb::Usage {
         wall_ms: millis(seen.wall),
         cpu_ms: millis(usage.cpu),

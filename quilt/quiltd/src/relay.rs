@@ -202,3 +202,124 @@ async fn next<'a>(events: &'a Events, sources: &mut Sources) -> (Room<'a>, Piece
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeWriter, Write, pipe};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::events::Message;
+    use crate::inbox;
+
+    /// A program made of pipes: it ends when it is told to or killed.
+    struct Fake {
+        stdout: PipeWriter,
+        stderr: PipeWriter,
+        alive: Mutex<Option<PipeWriter>>,
+        kills: AtomicUsize,
+        stop: CancellationToken,
+        events: Option<Events>,
+        received: Option<mpsc::Receiver<Message>>,
+        io: Option<Io>,
+    }
+
+    fn fake() -> Fake {
+        let ((out, stdout), (err, stderr), (exit, alive)) = (pipe().unwrap(), pipe().unwrap(), pipe().unwrap());
+        let (stdout_end, stderr_end) = (OwnedFd::from(out), OwnedFd::from(err));
+        let io = Io { stdin: None, stdout: stdout_end, stderr: stderr_end, door: None, exit: exit.into() };
+        let stop = CancellationToken::new();
+        let (events, received) = Events::channel(stop.clone());
+        let (events, received) = (Some(events), Some(received));
+        let (alive, kills) = (Mutex::new(Some(alive)), AtomicUsize::new(0));
+        Fake { stdout, stderr, alive, kills, stop, events, received, io: Some(io) }
+    }
+
+    impl Fake {
+        fn end(&self) {
+            self.alive.lock().unwrap().take();
+        }
+
+        async fn relay(&mut self, output_bytes: u64, wall_ms: u64) -> Relayed {
+            let (_inbox, outbox) = inbox::pair(false, false, CancellationToken::new());
+            let limits = RelayLimits { output_bytes, wall: Duration::from_millis(wall_ms) };
+            let (io, events) = (self.io.take().unwrap(), self.events.take().unwrap());
+            let relay = Relay::new(io, outbox, Vec::new(), limits, &events).unwrap();
+            let kill = || {
+                self.kills.fetch_add(1, Ordering::Relaxed);
+                self.end();
+            };
+            relay.run(&self.stop, kill).await
+        }
+
+        /// All output that was delivered.
+        async fn delivered(&mut self) -> Vec<u8> {
+            let (mut all, mut received) = (Vec::new(), self.received.take().unwrap());
+            while let Some(message) = received.recv().await {
+                match message.unwrap().event {
+                    Some(Event::Output(output)) => all.extend(output.data),
+                    other => panic!("{other:?}"),
+                }
+            }
+            all
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_written_before_the_end_is_delivered() {
+        let mut fake = fake();
+        fake.stdout.write_all(b"abc").unwrap();
+        fake.stderr.write_all(b"de").unwrap();
+        fake.end();
+        let seen = fake.relay(100, 60_000).await;
+        assert_eq!((seen.cause, seen.ended, seen.stdout_bytes, seen.stderr_bytes), (None, true, 3, 2));
+        assert_eq!(fake.kills.load(Ordering::Relaxed), 1, "what the program left behind is killed");
+        let mut bytes = fake.delivered().await;
+        bytes.sort_unstable();
+        assert_eq!(bytes, b"abcde");
+    }
+
+    #[tokio::test]
+    async fn whoever_holds_the_output_open_cannot_hold_the_end() {
+        let mut fake = fake();
+        fake.end();
+        let begun = Instant::now();
+        assert!(fake.relay(100, 60_000).await.ended);
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+
+    #[tokio::test]
+    async fn a_silent_program_ends_at_its_deadline() {
+        let mut fake = fake();
+        let seen = fake.relay(100, 30).await;
+        assert_eq!((seen.cause, seen.ended), (Some(Cause::Deadline), true));
+        assert!(seen.wall >= Duration::from_millis(30));
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_the_program() {
+        let mut fake = fake();
+        fake.stop.cancel();
+        let seen = fake.relay(100, 60_000).await;
+        assert_eq!((seen.cause, seen.ended), (Some(Cause::Shutdown), true));
+    }
+
+    #[tokio::test]
+    async fn exactly_the_limit_is_delivered() {
+        let mut fake = fake();
+        fake.stdout.write_all(&[b'x'; 101]).unwrap();
+        let seen = fake.relay(100, 60_000).await;
+        assert_eq!((seen.cause, seen.stdout_bytes), (Some(Cause::OutputTooLarge), 100));
+        assert_eq!(fake.delivered().await.len(), 100);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_left_is_noticed_without_any_output() {
+        let mut fake = fake();
+        fake.received = None;
+        assert_eq!(fake.relay(100, 60_000).await.cause, Some(Cause::CallerGone));
+    }
+}

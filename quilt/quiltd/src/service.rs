@@ -51,7 +51,7 @@ impl SyncEngine for Service {
 
     async fn execute(&self, request: Request<pb::ExecuteRequest>) -> Result<Response<Self::ExecuteStream>, Status> {
         let execution = self.admit(request.into_inner()).inspect_err(|fault| {
-            tracing::info!(reason = fault.reason, why = fault.message, "refused");
+            tracing::debug!(reason = fault.reason, why = fault.message, "refused");
         })?;
         let (events, stream) = Events::channel(self.shared.stop.clone());
         let span = tracing::info_span!("quilt.execute", execution_id = execution.plan.lease.execution_id);
