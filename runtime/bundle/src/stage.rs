@@ -145,13 +145,14 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// The code as tools see it at `/app`, while staged. Readable by everybody who may enter the staging directory.
+    /// The code as tools see it at `/app`, while staged: for a bundle that runs once without being installed. The directory
+    /// around it is 0700, so only its owner and root can mount it.
     pub fn app_dir(&self) -> PathBuf {
         self.stage.path.join(APP)
     }
 
-    /// Lets other users pass through the staged directory itself, for a bundle that runs once without being installed.
-    pub fn open_for_others(&self) -> Result<(), BundleError> {
+    /// Lets other users pass through the directory itself, as cages do.
+    fn open_for_others(&self) -> Result<(), BundleError> {
         fchmod(&self.stage.root.fd, Mode::from_bits_truncate(0o755))
             .map_err(|errno| io_error("set mode of", &self.stage.path, errno.into()))
     }

@@ -221,7 +221,9 @@ mod tests {
         }
     }
 
-    fn parse(bytes: &[u8], piece: usize) -> (Result<(), Option<Rule>>, Vec<(Entry, Vec<u8>)>) {
+    type Parsed = (Result<(), Option<Rule>>, Vec<(Entry, Vec<u8>)>);
+
+    fn parse(bytes: &[u8], piece: usize) -> Parsed {
         let (mut tar, mut paths) = (Tar::new("test", Limits::default()), Paths::new(100));
         let mut recorder = Recorder::default();
         let mut answer = Ok(());

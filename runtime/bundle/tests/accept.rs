@@ -1,5 +1,7 @@
 //! A good bundle: what the reader says of it, and what is on disk before, after and instead of an install.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs;
@@ -199,8 +201,6 @@ fn a_program_bundle_has_no_tools() {
     });
     let staged = read(&program.bytes(), staging.path()).expect("good bundle");
     assert_eq!(staged.manifest.program.as_ref().map(|program| program.entry.as_str()), Some("code/forecast.js"));
-    staged.open_for_others().expect("open");
-    assert_eq!(mode(staged.app_dir().parent().expect("stage")), 0o755);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Hostile bundles, each breaking exactly one rule: refused with that rule's reason, nothing left behind, and the next good
 //! bundle accepted from the same staging directory.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use aria_bundle::{BundleError, Expected, Limits, Rule, read_archive};
@@ -174,7 +176,7 @@ fn headers_that_are_not_ustar() {
     check_both("decimal size", |entries| last(entries).size = Some(b"00000000089\0".into()), Rule::TarHeader);
     check_both("negative size", |entries| last(entries).size = Some(b"-0000000001\0".into()), Rule::TarHeader);
     check_both("no size", |entries| last(entries).size = Some(vec![0; 12]), Rule::TarHeader);
-    check_both("text after the mode", |entries| last(entries).mode = b"644\0777\0".into(), Rule::TarHeader);
+    check_both("text after the mode", |entries| last(entries).mode = b"644\0x77\0".into(), Rule::TarHeader);
     check_both("a device number", |entries| last(entries).device = b"0000001\0".into(), Rule::TarHeader);
     check_both("checksum", |entries| last(entries).checksum_off_by = 1, Rule::TarChecksum);
     check_both(

@@ -1,5 +1,7 @@
 //! Blobs: only what was promised is kept, only its owner sees it, and the quota holds.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! What opening makes of the states a crash can leave, and of directories it must not touch.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs;

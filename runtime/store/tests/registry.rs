@@ -1,5 +1,7 @@
 //! Installing, finding, removing bundles, and directories that outlive their row while somebody uses them.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::Barrier;
