@@ -111,6 +111,7 @@ function readLayout(entries: readonly TarEntry[]): Blobs {
   if (layout?.path !== "oci-layout") throw new BundleError("LAYOUT_INVALID", "the first entry of a bundle is oci-layout");
   const marker = parseJson(layout.bytes, "oci-layout");
   if (!isObject(marker) || marker["imageLayoutVersion"] !== "1.0.0") throw new BundleError("FORMAT_UNSUPPORTED", "oci-layout does not say version 1.0.0");
+  onlyKeys(marker, ["imageLayoutVersion"], "oci-layout");
   if (index?.path !== "index.json") throw new BundleError("LAYOUT_INVALID", "the second entry of a bundle is index.json");
   const blobs = new Map<string, Uint8Array>();
   let last = "";
@@ -127,10 +128,12 @@ function readLayout(entries: readonly TarEntry[]): Blobs {
 
 function readIndex(bytes: Uint8Array): Descriptor & { annotations: JsonObject } {
   const index = parseJson(bytes, "index.json");
-  if (!isObject(index) || index["schemaVersion"] !== 2 || index["mediaType"] !== OCI_INDEX) throw new BundleError("LAYOUT_INVALID", "index.json is not an OCI index");
+  if (!isObject(index) || index["schemaVersion"] !== 2 || (index["mediaType"] ?? OCI_INDEX) !== OCI_INDEX) throw new BundleError("LAYOUT_INVALID", "index.json is not an OCI index");
+  onlyKeys(index, ["schemaVersion", "mediaType", "manifests"], "index.json");
   const manifests = index["manifests"];
   if (!Array.isArray(manifests) || manifests.length !== 1) throw new BundleError("LAYOUT_INVALID", "index.json does not hold exactly one manifest");
   const only = manifests[0] as Json;
+  if (isObject(only)) onlyKeys(only, ["mediaType", "digest", "size", "annotations"], "index.json");
   const annotations = isObject(only) && isObject(only["annotations"]) ? only["annotations"] : {};
   return { ...readDescriptor(only, OCI_MANIFEST, "index.json"), annotations };
 }
@@ -139,12 +142,24 @@ function readImage(bytes: Uint8Array): { config: Descriptor; layers: Descriptor[
   const image = parseJson(bytes, "the OCI manifest");
   if (!isObject(image) || image["schemaVersion"] !== 2 || image["mediaType"] !== OCI_MANIFEST) throw new BundleError("LAYOUT_INVALID", "the OCI manifest is not one");
   if (image["artifactType"] !== BUNDLE) throw new BundleError("FORMAT_UNSUPPORTED", `the artifact is not ${BUNDLE}`);
+  onlyKeys(image, ["schemaVersion", "mediaType", "artifactType", "config", "layers"], "the OCI manifest");
   const layers = image["layers"];
   if (!Array.isArray(layers) || layers.length === 0) throw new BundleError("LAYOUT_INVALID", "the OCI manifest has no layers");
   return {
-    config: readDescriptor(image["config"], MANIFEST, "the OCI manifest"),
-    layers: layers.map((layer: Json) => readDescriptor(layer, CODE_LAYER, "the OCI manifest")),
+    config: readBareDescriptor(image["config"], MANIFEST),
+    layers: layers.map((layer: Json) => readBareDescriptor(layer, CODE_LAYER)),
   };
+}
+
+function readBareDescriptor(json: Json | undefined, mediaType: string): Descriptor {
+  if (isObject(json)) onlyKeys(json, ["mediaType", "digest", "size"], "a descriptor of the OCI manifest");
+  return readDescriptor(json, mediaType, "the OCI manifest");
+}
+
+function onlyKeys(json: JsonObject, keys: readonly string[], where: string): void {
+  for (const key of Object.keys(json)) {
+    if (!keys.includes(key) && !key.startsWith("x-")) throw new BundleError("LAYOUT_INVALID", `${where} has the unknown key ${JSON.stringify(key.slice(0, 80))}`);
+  }
 }
 
 function readDescriptor(json: Json | undefined, mediaType: string, where: string): Descriptor {

@@ -68,9 +68,22 @@ export const NAME = /^[a-z][a-z0-9-]{0,62}$/;
 // The pattern of semver.org, bounded.
 export const SEMVER =
   /^(0|[1-9]\d{0,15})\.(0|[1-9]\d{0,15})\.(0|[1-9]\d{0,15})(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?$/;
-export const HOST = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*(?::[1-9]\d{0,4})?$/;
+export const HOST = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*(?::(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]))?$/;
 export const SECRET = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+const VERSION_BYTES_MAX = 128;
+const TOOLS_MAX = 1000;
+const LIST_MAX = 256;
+const TIB = 1024 ** 4;
 export const TIMEOUT_MS_MAX = 24 * 60 * 60 * 1000;
+
+/** What each limit of a tool may be. */
+export const LIMIT_RANGES: { readonly [key in keyof Required<Limits>]: readonly [number, number] } = {
+  memoryBytes: [1024 ** 2, TIB],
+  pids: [1, 1024 ** 2],
+  cpuMillis: [1, 1_000_000],
+  diskBytes: [1, TIB],
+  outputBytes: [1, TIB],
+};
 
 /** Reads a manifest that came from outside: every key known, every value of its type. */
 export function readManifest(json: Json): Manifest {
@@ -101,6 +114,8 @@ export function readManifest(json: Json): Manifest {
 }
 
 function checkWhole(manifest: Manifest): void {
+  if (manifest.version.length > VERSION_BYTES_MAX) throw invalid(`manifest.version is longer than ${VERSION_BYTES_MAX} bytes`);
+  if (manifest.tools.length > TOOLS_MAX) throw invalid(`manifest has more than ${TOOLS_MAX} tools`);
   const names = new Set<string>();
   for (const tool of manifest.tools) {
     if (names.has(tool.name)) throw invalid(`manifest has two tools named ${tool.name}`);
@@ -109,6 +124,7 @@ function checkWhole(manifest: Manifest): void {
   const files = new Set(manifest.files.map((file) => file.path));
   if (files.size !== manifest.files.length) throw invalid("manifest lists a file twice");
   for (const entry of [...manifest.tools.map((tool) => tool.entry), ...(manifest.program ? [manifest.program.entry] : [])]) {
+    if (!/^code\/.*\.js$/.test(entry)) throw invalid(`entry ${JSON.stringify(entry)} is not a .js file below code/`);
     if (!files.has(entry)) throw new BundleError("FILES_MISMATCH", `entry ${JSON.stringify(entry)} is not among the manifest's files`);
   }
   if (manifest.program && manifest.tools.length > 0) throw invalid("a program bundle has no tools");
@@ -117,13 +133,11 @@ function checkWhole(manifest: Manifest): void {
 function readTool(json: Json, where: string): ToolManifest {
   const at = new Reader(json, where);
   at.only(["name", "title", "description", "input", "output", "annotations", "tokens", "egress", "secrets", "limits", "timeoutMs", "approval", "spawn", "runtime", "entry"]);
-  const tokens = at.texts("tokens");
+  const tokens = at.texts("tokens", /^/);
   for (const token of tokens) {
     const parsed = parseToken(token);
     if ("error" in parsed) throw invalid(`${where}.tokens: ${JSON.stringify(token)}: ${parsed.error}`);
   }
-  const timeoutMs = at.integer("timeoutMs");
-  if (timeoutMs < 1 || timeoutMs > TIMEOUT_MS_MAX) throw invalid(`${where}.timeoutMs is outside 1…${TIMEOUT_MS_MAX}`);
   return {
     name: at.matching("name", NAME),
     title: at.text("title"),
@@ -135,7 +149,7 @@ function readTool(json: Json, where: string): ToolManifest {
     egress: at.texts("egress", HOST),
     secrets: at.texts("secrets", SECRET),
     limits: readLimits(at.object("limits"), `${where}.limits`),
-    timeoutMs,
+    timeoutMs: at.within("timeoutMs", [1, TIMEOUT_MS_MAX]),
     approval: at.oneOf("approval", ["never", "always", "policy"]),
     spawn: at.flag("spawn"),
     runtime: at.oneOf("runtime", ["bun"]),
@@ -154,7 +168,7 @@ function readLimits(json: JsonObject, where: string): Limits {
   const keys = ["memoryBytes", "pids", "cpuMillis", "diskBytes", "outputBytes"] as const;
   const at = new Reader(json, where);
   at.only(keys);
-  return Object.fromEntries(keys.filter((key) => at.has(key)).map((key) => [key, at.integer(key)]));
+  return Object.fromEntries(keys.filter((key) => at.has(key)).map((key) => [key, at.within(key, LIMIT_RANGES[key])]));
 }
 
 function readProgram(json: JsonObject): { entry: string } {
@@ -237,6 +251,12 @@ class Reader {
     return value;
   }
 
+  within(key: string, [min, max]: readonly [number, number]): number {
+    const value = this.integer(key);
+    if (value < min || value > max) throw this.#wrong(key, `from ${min} to ${max}`);
+    return value;
+  }
+
   object(key: string): JsonObject {
     const value = this.value(key);
     if (!isObject(value)) throw this.#wrong(key, "an object");
@@ -250,7 +270,9 @@ class Reader {
   }
 
   texts(key: string, pattern?: RegExp): string[] {
-    return this.list(key).map((item) => {
+    const list = this.list(key);
+    if (pattern && list.length > LIST_MAX) throw this.#wrong(key, `at most ${LIST_MAX} items`);
+    return list.map((item) => {
       if (typeof item !== "string" || (pattern && !pattern.test(item))) throw this.#wrong(key, "an array of valid texts");
       return item;
     });

@@ -1,6 +1,6 @@
 //! The options of a tool, from literals to manifest values. Pure: literals with their places in, values and findings out.
 
-import { HOST, NAME, SECRET, TIMEOUT_MS_MAX, type Annotations, type Approval, type Limits } from "../bundle/manifest.ts";
+import { HOST, LIMIT_RANGES, NAME, SECRET, TIMEOUT_MS_MAX, type Annotations, type Approval, type Limits } from "../bundle/manifest.ts";
 import type { Diagnostic, DiagnosticId, Span } from "./diagnostics.ts";
 import type { JsonLiteral } from "./shape.ts";
 import { parseToken } from "./token.ts";
@@ -35,18 +35,16 @@ const ANNOTATIONS = ["readOnly", "destructive", "idempotent", "openWorld"] as co
 
 interface LimitRule {
   readonly key: keyof Limits;
-  readonly min: number;
-  readonly max: number;
+  /** A size in bytes may be written like "256M". */
   readonly size: boolean;
 }
 
-const MIB = 1024 ** 2;
 const LIMITS: Readonly<Record<string, LimitRule>> = {
-  memory: { key: "memoryBytes", min: 16 * MIB, max: 1024 ** 4, size: true },
-  pids: { key: "pids", min: 1, max: 32_768, size: false },
-  cpuMillis: { key: "cpuMillis", min: 1, max: 1_024_000, size: false },
-  disk: { key: "diskBytes", min: 4096, max: 1024 ** 4, size: true },
-  output: { key: "outputBytes", min: 0, max: 1024 ** 4, size: true },
+  memory: { key: "memoryBytes", size: true },
+  pids: { key: "pids", size: false },
+  cpuMillis: { key: "cpuMillis", size: false },
+  disk: { key: "diskBytes", size: true },
+  output: { key: "outputBytes", size: true },
 };
 
 /** Reads the options; what is wrong becomes a finding and falls back to its default, so that one run shows all faults. */
@@ -108,7 +106,7 @@ class OptionReader {
   words(key: "egress" | "secrets", pattern: RegExp, id: DiagnosticId, wanted: string): string[] {
     const good: string[] = [];
     for (const [text, option] of this.#texts(key, id)) {
-      if (pattern.test(text) && portIsSound(text, key)) good.push(text);
+      if (pattern.test(text)) good.push(text);
       // A secret written where its name belongs must not end up in a log.
       else this.#report(id, option, `${key === "secrets" ? "this" : JSON.stringify(text)} is not ${wanted}`);
     }
@@ -134,8 +132,9 @@ class OptionReader {
         continue;
       }
       const amount = typeof value === "number" ? value : rule.size && typeof value === "string" ? parseBytes(value) : undefined;
-      if (amount === undefined || !Number.isSafeInteger(amount) || amount < rule.min || amount > rule.max) {
-        this.#report("ARC1047", option, `limits.${key} is ${rule.size ? 'a size like "256M"' : "a whole number"} between ${rule.min} and ${rule.max}`);
+      const [min, max] = LIMIT_RANGES[rule.key];
+      if (amount === undefined || !Number.isSafeInteger(amount) || amount < min || amount > max) {
+        this.#report("ARC1047", option, `limits.${key} is ${rule.size ? 'a size like "256M"' : "a whole number"} between ${min} and ${max}`);
         continue;
       }
       out[rule.key] = amount;
@@ -194,11 +193,6 @@ class OptionReader {
   #report(id: DiagnosticId, option: OptionLiteral, message: string, hint?: string): void {
     this.diagnostics.push({ id, message, span: option.span, ...(hint === undefined ? {} : { hint }) });
   }
-}
-
-function portIsSound(text: string, key: "egress" | "secrets"): boolean {
-  const port = key === "egress" ? text.split(":")[1] : undefined;
-  return port === undefined || Number(port) <= 65_535;
 }
 
 function sortedUnique(texts: readonly string[]): string[] {
