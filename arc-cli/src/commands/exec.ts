@@ -53,12 +53,17 @@ export const exec = command({
     } catch (error) {
       if (!context.ui.json || error instanceof ClosedPipe) throw error;
       // The last line of the stream is always the outcome, also of a run that never was.
-      const exit = error instanceof UserError && error.exit === Exit.interrupted ? Exit.interrupted : Exit.neverRan;
-      context.ui.event({ type: "outcome", ok: false, exit, outcome: { kind: "never_ran" }, error: errorJson(error) });
+      const interrupted = context.signal.aborted;
+      const outcome = interrupted ? { kind: "cancelled", by: "caller" } : { kind: error instanceof LostRun ? "unknown" : "never_ran" };
+      const exit = interrupted ? Exit.interrupted : Exit.neverRan;
+      context.ui.event({ type: "outcome", ok: false, exit, outcome, error: errorJson(error) });
       return exit;
     }
   },
 });
+
+/** The way to the device was lost while the program ran. */
+class LostRun extends UserError {}
 
 interface Result {
   readonly end: Ended;
@@ -136,7 +141,7 @@ async function explained(error: unknown, started: boolean, name: string, device:
   if (signal.aborted) return new UserError("INTERRUPTED", `${name}: cancelled`, { exit: Exit.interrupted, cause: error });
   const known = await device.explain(error, `run ${name}`);
   if (!started) return known;
-  return new UserError(known.code, `${known.message}; it had begun, how it ended is not known`, { exit: known.exit, details: known.details, cause: error });
+  return new LostRun(known.code, `${known.message}; it had begun, how it ended is not known`, { exit: known.exit, details: known.details, cause: error });
 }
 
 function report(end: Ended, name: string, saved: readonly string[], wanted: boolean, { ui }: Context): void {

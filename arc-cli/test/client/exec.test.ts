@@ -171,8 +171,10 @@ test("a device that goes away in the middle is said so", async () => {
     setTimeout(() => other.stop(), 20);
     await run.cancelled;
   };
-  const ran = await arc(["exec", "p.ts"], { env: own });
-  expect([ran.code, ran.stderr]).toEqual([125, expect.stringContaining("how it ended is not known")]);
+  const ran = await arc(["exec", "p.ts", "--json"], { env: own });
+  const last = JSON.parse(ran.stdout.trim().split("\n").at(-1) ?? "");
+  expect([ran.code, last.type, last.outcome]).toEqual([125, "outcome", { kind: "unknown" }]);
+  expect(last.error.message).toContain("how it ended is not known");
 });
 
 test("Ctrl-C cancels the program and is exit 130", async () => {
@@ -187,6 +189,14 @@ test("Ctrl-C cancels the program and is exit 130", async () => {
   const ran = await arc(["exec", "p.ts"], { env, signal: stop.signal });
   expect([ran.code, ran.stderr]).toEqual([130, expect.stringContaining("p.ts: cancelled")]);
   await seen.promise;
+  const again = new AbortController();
+  device.program = async (_start, run) => {
+    await run.say(started);
+    again.abort(new Error("SIGINT"));
+    await run.cancelled;
+  };
+  const json = await arc(["exec", "p.ts", "--json"], { env, signal: again.signal });
+  expect(JSON.parse(json.stdout.trim().split("\n").at(-1) ?? "")).toMatchObject({ type: "outcome", exit: 130, outcome: { kind: "cancelled", by: "caller" } });
 });
 
 test("a reader of stdout that left cancels the program", async () => {
