@@ -26,6 +26,14 @@ test("every reason the wire contracts name has a page", () => {
   expect(reasons.filter((reason) => !all.has(reason))).toEqual([]);
 });
 
+test("every reason the device's own code gives has a page", () => {
+  const root = join(import.meta.dir, "../../..");
+  const status = ["runtime", "quilt"].flatMap((dir) => texts(join(root, dir), "*/src/**/*.rs"));
+  const given = status.flatMap((text) => [...(text.split("#[cfg(test)]")[0] ?? "").matchAll(/(?:ErrorKind::\w+,|=>|reason:|reason\()\s*"([A-Z][A-Z_]{3,})"/g)].map((match) => match[1] ?? ""));
+  expect(given).toContain("TOOL_UNKNOWN");
+  expect([...new Set(given)].filter((reason) => !all.has(reason))).toEqual([]);
+});
+
 test("every outcome has a page", () => {
   const names = Object.values(FailedReason).filter((name) => typeof name === "string" && name !== "UNSPECIFIED") as string[];
   expect(names).toHaveLength(11);
