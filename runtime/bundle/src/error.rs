@@ -144,9 +144,7 @@ impl BundleError {
     /// The kind callers act on.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Refused { rule: Rule::BundleTooLarge | Rule::EntryTooLarge | Rule::TooManyFiles, .. } => {
-                ErrorKind::Exhausted
-            }
+            Self::Refused { rule: Rule::BundleTooLarge, .. } => ErrorKind::Exhausted,
             Self::Refused { rule: Rule::DigestMismatch, .. } => ErrorKind::Damaged,
             Self::Refused { .. } => ErrorKind::Invalid,
             Self::Io { source, .. } if is_full(source) => ErrorKind::Exhausted,

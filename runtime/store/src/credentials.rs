@@ -69,17 +69,17 @@ impl Store {
 
     /// The key's credential, revoked or not.
     pub fn credential(&self, spki: &Digest) -> Result<Option<Credential>, StoreError> {
-        let db = lock(&self.inner.db);
+        let reads = lock(&self.inner.reads);
         let sql = "SELECT * FROM credential WHERE spki = ?1";
-        let found = db.durable.query_row(sql, [spki.hex()], credential).optional();
+        let found = reads.query_row(sql, [spki.hex()], credential).optional();
         found.map_err(doing("look up a key"))?.transpose()
     }
 
     /// All, oldest first.
     pub fn credentials(&self) -> Result<Vec<Credential>, StoreError> {
-        let db = lock(&self.inner.db);
+        let reads = lock(&self.inner.reads);
         let sql = "SELECT * FROM credential ORDER BY added_at, spki";
-        let mut statement = db.durable.prepare(sql).map_err(doing("list keys"))?;
+        let mut statement = reads.prepare(sql).map_err(doing("list keys"))?;
         let rows = statement.query_map([], credential).map_err(doing("list keys"))?;
         rows.map(|row| row.map_err(doing("list keys"))?).collect()
     }

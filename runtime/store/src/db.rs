@@ -1,7 +1,8 @@
-//! The database: two connections to one file behind one lock.
+//! The database: two connections that write, behind one lock, and one that reads, behind its own.
 //!
 //! `durable` waits for the disk at every commit and carries whatever somebody is told is done. `relaxed` does not wait: its
-//! commits survive the death of this process but not of the machine, which is right for log lines and times of use.
+//! commits survive the death of this process but not of the machine, which is right for log lines and times of use. The reader
+//! sees every commit and never waits for a disk.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -66,6 +67,13 @@ impl Db {
         let runs = one("SELECT count(*) FROM run")?;
         Ok(Self { durable, relaxed, logs_bytes, runs })
     }
+}
+
+/// A connection that cannot write.
+pub(crate) fn reader(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path, "NORMAL")?;
+    connection.pragma_update(None, "query_only", "ON").map_err(doing("configure database"))?;
+    Ok(connection)
 }
 
 fn connect(path: &Path, synchronous: &str) -> Result<Connection, StoreError> {

@@ -120,8 +120,8 @@ impl Store {
             query.after,
             int(limit as u64),
         ];
-        let db = lock(&self.inner.db);
-        let mut statement = db.relaxed.prepare_cached(&sql).map_err(doing("read logs"))?;
+        let reads = lock(&self.inner.reads);
+        let mut statement = reads.prepare_cached(&sql).map_err(doing("read logs"))?;
         let rows = statement.query_map(values, stored).map_err(doing("read logs"))?;
         let mut found: Vec<StoredLog> =
             rows.map(|row| row.map_err(doing("read logs"))?).collect::<Result<_, StoreError>>()?;

@@ -8,8 +8,8 @@ use crate::{Store, StoreError};
 impl Store {
     /// A remembered value.
     pub fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
-        let db = lock(&self.inner.db);
-        let found = db.durable.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
+        let reads = lock(&self.inner.reads);
+        let found = reads.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
         found.optional().map_err(doing("read a remembered value"))
     }
 

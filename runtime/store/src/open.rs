@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use rusqlite::Connection;
 
 use crate::blobs::BlobState;
-use crate::db::{Db, count, doing, lock};
+use crate::db::{Db, count, doing, lock, reader};
 use crate::error::StoreError;
 use crate::files::{io_error, make_directory, names, remove, sync_directory};
 use crate::registry::Leases;
@@ -91,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) leases: Mutex<Leases>,
     pub(crate) blob_state: Mutex<BlobState>,
     pub(crate) db: Mutex<Db>,
+    pub(crate) reads: Mutex<Connection>,
     /// Numbers names in `staging`.
     pub(crate) staged: AtomicU64,
     _alone: Flock<File>,
@@ -114,7 +115,9 @@ impl Store {
             fs::set_permissions(directory, Permissions::from_mode(0o755))
                 .map_err(io_error("set mode of", directory))?;
         }
-        let db = Db::open(&data_dir.join("aria.db"))?;
+        let path = data_dir.join("aria.db");
+        let db = Db::open(&path)?;
+        let reads = reader(&path)?;
         sync_directory(data_dir)?;
         let recovered = Recovered {
             staging_removed: sweep(&staging)?,
@@ -133,6 +136,7 @@ impl Store {
             installing: Mutex::new(()),
             leases: Mutex::new(Leases::default()),
             db: Mutex::new(db),
+            reads: Mutex::new(reads),
             staged: AtomicU64::new(0),
             _alone: alone,
         };
@@ -156,8 +160,8 @@ impl Store {
 
     /// Whether the database answers; for health checks.
     pub fn check(&self) -> Result<(), StoreError> {
-        let db = lock(&self.inner.db);
-        db.durable.query_row("SELECT count(*) FROM meta", [], |_| Ok(())).map_err(doing("check database"))
+        let reads = lock(&self.inner.reads);
+        reads.query_row("SELECT count(*) FROM meta", [], |_| Ok(())).map_err(doing("check database"))
     }
 }
 

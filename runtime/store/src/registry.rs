@@ -200,7 +200,7 @@ impl Store {
     pub fn lease_bundle(&self, digest: &Digest) -> Result<BundleLease, StoreError> {
         let mut leases = lock(&self.inner.leases);
         let sql = "SELECT 1 FROM bundle WHERE digest = ?1";
-        let found = lock(&self.inner.db).durable.query_row(sql, [digest.hex()], |_| Ok(())).optional();
+        let found = lock(&self.inner.reads).query_row(sql, [digest.hex()], |_| Ok(())).optional();
         if found.map_err(doing("look up bundle"))?.is_none() {
             return Err(StoreError::BundleUnknown(digest.to_string()));
         }
@@ -220,8 +220,8 @@ impl Store {
     }
 
     fn select(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<BundleRecord>, StoreError> {
-        let db = lock(&self.inner.db);
-        let mut statement = db.durable.prepare_cached(sql).map_err(doing("look up bundles"))?;
+        let reads = lock(&self.inner.reads);
+        let mut statement = reads.prepare_cached(sql).map_err(doing("look up bundles"))?;
         let rows = statement.query_map(params, record).map_err(doing("look up bundles"))?;
         rows.map(|row| row.map_err(doing("look up bundles"))?).collect()
     }
@@ -260,7 +260,7 @@ impl Store {
     fn check_quota(&self, needed_bytes: u64) -> Result<(), StoreError> {
         let quota_bytes = self.inner.config.bundles_bytes_max;
         let sql = "SELECT coalesce(sum(unpacked_bytes), 0) FROM bundle";
-        let used = lock(&self.inner.db).durable.query_row(sql, [], |row| row.get(0));
+        let used = lock(&self.inner.reads).query_row(sql, [], |row| row.get(0));
         let used = count(used.map_err(doing("sum up bundles"))?);
         if used.saturating_add(needed_bytes) <= quota_bytes {
             return Ok(());

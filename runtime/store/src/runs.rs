@@ -98,16 +98,16 @@ impl Store {
 
     /// One run.
     pub fn run(&self, id: &InvocationId) -> Result<RunRecord, StoreError> {
-        let db = lock(&self.inner.db);
-        let found = db.durable.query_row("SELECT * FROM run WHERE id = ?1", [id.as_str()], record).optional();
+        let reads = lock(&self.inner.reads);
+        let found = reads.query_row("SELECT * FROM run WHERE id = ?1", [id.as_str()], record).optional();
         found.map_err(doing("look up a run"))?.ok_or_else(|| StoreError::RunUnknown(id.to_string()))?
     }
 
     /// Newest first, at most `limit`; `owner` narrows it.
     pub fn runs(&self, owner: Option<&str>, limit: usize) -> Result<Vec<RunRecord>, StoreError> {
-        let db = lock(&self.inner.db);
+        let reads = lock(&self.inner.reads);
         let sql = "SELECT * FROM run WHERE ?1 IS NULL OR owner = ?1 ORDER BY seq DESC LIMIT ?2";
-        let mut statement = db.durable.prepare_cached(sql).map_err(doing("list runs"))?;
+        let mut statement = reads.prepare_cached(sql).map_err(doing("list runs"))?;
         let rows = statement.query_map(params![owner, int(limit as u64)], record).map_err(doing("list runs"))?;
         rows.map(|row| row.map_err(doing("list runs"))?).collect()
     }
