@@ -125,6 +125,11 @@ impl Identity {
         hex(&Sha256::digest(&self.ca_der))
     }
 
+    /// Whether a server certificate made at `issued` should make way for a new one: it is old, or the clock was set meanwhile.
+    pub(crate) fn server_is_due(issued: OffsetDateTime, now: OffsetDateTime) -> bool {
+        now < issued - BACKDATE / 2 || now > issued + Duration::days(SERVER_DAYS * 2 / 3)
+    }
+
     /// A new server key and certificate, with the chain clients need.
     pub(crate) fn server(&self, now: OffsetDateTime) -> Result<Arc<CertifiedKey>, IdentityError> {
         let failed = |message: String| IdentityError::Certificate { what: "server", message };
@@ -287,6 +292,14 @@ mod tests {
         assert_eq!(first.node_id(), second.node_id());
         assert_eq!(first.ca_sha256(), second.ca_sha256());
         second.server(now).unwrap();
+    }
+
+    #[test]
+    fn a_server_certificate_is_replaced_in_time_and_when_the_clock_was_wrong() {
+        let issued = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
+        assert!(!Identity::server_is_due(issued, issued + Duration::days(59)));
+        assert!(Identity::server_is_due(issued, issued + Duration::days(61)));
+        assert!(Identity::server_is_due(issued, issued - Duration::days(1)));
     }
 
     #[test]

@@ -42,8 +42,13 @@ pub(crate) fn descriptors() -> Result<FileDescriptorSet, prost::DecodeError> {
 
 /// Adds reflection (both versions in use) and health.
 pub(crate) async fn with_standard_services(routes: Routes) -> anyhow::Result<Routes> {
-    let reflection =
-        || anyhow::Ok(tonic_reflection::server::Builder::configure().register_file_descriptor_set(descriptors()?));
+    let reflection = || {
+        anyhow::Ok(
+            tonic_reflection::server::Builder::configure()
+                .register_file_descriptor_set(descriptors()?)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET),
+        )
+    };
     let (reporter, health) = tonic_health::server::health_reporter();
     // The empty name is the server as a whole, which is what probes ask for.
     reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;

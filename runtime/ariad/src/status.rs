@@ -41,7 +41,8 @@ pub(crate) fn internal(doing: &'static str, error: &dyn Error) -> Status {
     refuse(ErrorKind::Internal, "BUG", "the device could not do this; its log says why")
 }
 
-/// What the gRPC library says of a message it cannot read is INTERNAL, without details; it is the client's mistake (A09).
+/// What the gRPC library says of a message it cannot read is INTERNAL, without details; it is the client's mistake (A09). Of one
+/// above its limit it says OUT_OF_RANGE (A01).
 pub(crate) fn of_message(status: Status) -> Status {
     match status.code() {
         Code::Internal if status.details().is_empty() => {
@@ -49,6 +50,10 @@ pub(crate) fn of_message(status: Status) -> Status {
         }
         Code::Unimplemented if status.details().is_empty() => {
             refuse(ErrorKind::Unsupported, "RPC_NOT_BUILT", "the device has no such method")
+        }
+        Code::OutOfRange if status.details().is_empty() => {
+            let details = ErrorDetails::with_error_info("MESSAGE_TOO_LARGE", "aria", HashMap::new());
+            Status::with_error_details(Code::OutOfRange, "the message is larger than the method takes", details)
         }
         _ => status,
     }

@@ -51,10 +51,8 @@ const WAITING_PER_RUNNING: usize = 16;
 /// Both stops together stay below the five seconds a supervisor waits.
 const STOP_RUNS: Duration = Duration::from_millis(3000);
 const STOP_CONNECTIONS: Duration = Duration::from_millis(1000);
-/// How often things that grow old are looked at.
-const HOUSEKEEPING: Duration = Duration::from_secs(300);
-/// A server certificate is replaced after this many looks: 60 of its 90 days.
-const CERTIFICATE_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
+/// How often things that grow old are looked at. A clock that was set is noticed this late.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
 /// Starts logging to the journal or stderr.
 pub(crate) fn start_log(level: &str) {
@@ -124,7 +122,7 @@ async fn start(config: &Config) -> anyhow::Result<Running> {
     let incoming =
         listen::accept(Doors { tcp, unix, tls, trust: Arc::clone(&trust), socket_gid: config.api.socket_gid });
     let server = tokio::spawn(server::serve(routes, incoming, trust, config.api.inflight_max, stop.clone()));
-    tokio::spawn(keep_house(Arc::clone(&device), certificate));
+    tokio::spawn(keep_house(Arc::clone(&device), certificate, at));
     Ok(Running { device, listen, socket, stop, server })
 }
 
@@ -219,9 +217,8 @@ impl Running {
 }
 
 /// Drops unused blobs and renews the certificate.
-async fn keep_house(device: Arc<Device>, certificate: Arc<ServerCertificate>) {
+async fn keep_house(device: Arc<Device>, certificate: Arc<ServerCertificate>, mut issued: OffsetDateTime) {
     let mut tick = tokio::time::interval(HOUSEKEEPING);
-    let mut issued = Instant::now();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -233,11 +230,12 @@ async fn keep_house(device: Arc<Device>, certificate: Arc<ServerCertificate>) {
             Ok(Ok(dropped)) => tracing::info!(dropped, "unused blobs dropped"),
             Ok(Err(error)) => tracing::error!(error = %crate::status::chain(&error), "drop unused blobs"),
         }
-        if issued.elapsed() >= CERTIFICATE_AGE {
-            match device.identity.server(OffsetDateTime::from(api::now().to_system())) {
+        let at = OffsetDateTime::from(api::now().to_system());
+        if Identity::server_is_due(issued, at) {
+            match device.identity.server(at) {
                 Ok(fresh) => {
                     certificate.replace(fresh);
-                    issued = Instant::now();
+                    issued = at;
                 }
                 Err(error) => tracing::error!(error = %crate::status::chain(&error), "renew the server certificate"),
             }

@@ -233,3 +233,30 @@ async fn blobs_that_are_not_what_they_say_are_refused() {
     assert_eq!(daemon.entries("staging"), [""; 0]);
     assert_eq!(daemon.entries("blobs"), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_full_device_says_so_and_can_be_emptied() {
+    let daemon = Daemon::start_with("bundle_bytes_max = 1000000\nstorage_bytes_max = 1000000\n").await;
+    let client = daemon.operator().await;
+    let sized = |name: &str| {
+        let mut parts = parts(name, "1.0.0");
+        // Noise enough for the ratio rule, as unpacked bytes are what counts.
+        let noise: Vec<u8> = (0..300_000_u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect();
+        parts.files.push(("code/noise.bin".to_owned(), noise));
+        parts.files.sort();
+        parts.listing_its_files().bytes()
+    };
+    client.upload(&sized("first")).await.unwrap();
+    check(client.upload(&sized("second")).await, Code::ResourceExhausted, "DISK_QUOTA");
+    assert_eq!(names(&client).await, ["first@1.0.0"]);
+    assert_eq!(daemon.entries("staging"), [""; 0]);
+    let first = pb::RemoveBundleRequest { name: "first".to_owned(), version: String::new() };
+    client.bundles.clone().remove_bundle(first).await.unwrap();
+    client.upload(&sized("second")).await.unwrap();
+    check(client.put(&vec![1; 600_000]).await, Code::ResourceExhausted, "BLOB_TOO_LARGE");
+    for n in 0..4_u32 {
+        client.put(&[n.to_le_bytes(); 25_000].concat()).await.unwrap();
+    }
+    // What was put a moment ago is about to be used and does not make way.
+    check(client.put(&[9; 200_000]).await, Code::ResourceExhausted, "DISK_QUOTA");
+}

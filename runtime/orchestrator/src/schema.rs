@@ -1,6 +1,6 @@
 //! JSON Schema 2020-12 for what goes into tools and comes out of them, compiled once per schema.
 //!
-//! References never leave the document, patterns run in linear time, and messages name the place and the rule, never the value.
+//! References never leave the document, patterns take bounded time, and messages name the place and the rule, never the value.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,6 +14,8 @@ use serde_json::Value;
 const COMPILED_MAX: usize = 256;
 /// Longest message, characters.
 const MESSAGE_CHARS_MAX: usize = 500;
+/// Steps a pattern with look-around may go back; others run in linear time. Beyond it the text does not match.
+const PATTERN_STEPS_MAX: usize = 100_000;
 /// A pattern's compiled automaton, bytes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
@@ -38,7 +40,10 @@ impl Schema {
             .offline()
             .should_validate_formats(true)
             .with_pattern_options(
-                PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX),
+                PatternOptions::fancy_regex()
+                    .backtrack_limit(PATTERN_STEPS_MAX)
+                    .size_limit(PATTERN_BYTES_MAX)
+                    .dfa_size_limit(PATTERN_BYTES_MAX),
             )
             .with_keyword("contentEncoding", |_parent, value, _path| {
                 let keyword: Box<dyn for<'i> Keyword<'i>> =
@@ -193,7 +198,12 @@ mod tests {
         check(&tree, &deep, Ok(()));
         let text = "a".repeat(50_000) + "!";
         check(&json!({"pattern": "^(a+)+$"}), &json!(text), Err("/"));
-        assert!(Schema::compile(&json!({"pattern": "(?=a)"})).is_err());
+        let hard = json!({"pattern": "^(?=(a+)+$)(?!.*b).*$"});
+        check(&hard, &json!("aaa"), Ok(()));
+        let begun = std::time::Instant::now();
+        check(&hard, &json!(text), Err("/"));
+        assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(Schema::compile(&json!({"pattern": "("})).is_err());
     }
 
     #[test]

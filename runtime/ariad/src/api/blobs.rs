@@ -12,7 +12,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{blob, blob_ref, digest, required};
+use super::convert::{blob, blob_ref, digest};
 use super::transfer::{self, OnPool, Part};
 use super::{Device, blocking, now};
 use crate::auth::Caller;
@@ -57,15 +57,12 @@ impl pb::blobs_server::Blobs for Blobs {
         request: Request<Streaming<pb::PutBlobRequest>>,
     ) -> Result<Response<pb::PutBlobResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let (start, mut upload) = transfer::begin(&self.0.uploads, &caller.subject, request.into_inner(), part).await?;
+        let (start, upload) = transfer::begin(&self.0.uploads, &caller.subject, request.into_inner(), part).await?;
         let expected = blob(&start)?;
         let store = self.0.store.clone();
         let begin = move || store.put_blob(&caller.subject, expected, now()).map_err(status::store);
-        let mut writer = OnPool::new(blocking(begin).await?);
-        while let Some(chunk) = upload.next(part).await? {
-            writer.with(move |writer| writer.write(&chunk).map_err(status::store)).await?;
-        }
-        let writer = required(writer.into_inner(), "writer")?;
+        let writer = blocking(begin).await?;
+        let writer = upload.into(part, writer, |writer, chunk| writer.write(chunk).map_err(status::store)).await?;
         let stored = blocking(move || writer.finish(now()).map_err(status::store)).await?;
         Ok(Response::new(pb::PutBlobResponse { blob: Some(blob_ref(&stored.sha256, stored.size_bytes)) }))
     }

@@ -10,7 +10,7 @@ use aria_types::ErrorKind;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{blob, invalid, required, rfc3339};
-use super::transfer::{self, OnPool, Part};
+use super::transfer::{self, Part};
 use super::{Device, blocking, now};
 use crate::auth::Caller;
 use crate::status::{self, refuse};
@@ -33,7 +33,7 @@ impl pb::bundles_server::Bundles for Bundles {
     ) -> Result<Response<pb::UploadBundleResponse>, Status> {
         let caller = Caller::of(&request)?;
         let device = &self.0;
-        let (start, mut upload) = transfer::begin(&device.uploads, &caller.subject, request.into_inner(), part).await?;
+        let (start, upload) = transfer::begin(&device.uploads, &caller.subject, request.into_inner(), part).await?;
         let file = blob(&required(start.file, "start.file")?)?;
         if file.size_bytes > device.bundle_bytes_max {
             let message = format!("bundle of {} bytes, limit is {}", file.size_bytes, device.bundle_bytes_max);
@@ -43,11 +43,7 @@ impl pb::bundles_server::Bundles for Bundles {
         let expected = Expected { size_bytes: file.size_bytes, sha256: file.sha256 };
         let staging = device.store.staging_dir();
         let reader = blocking(move || Reader::new(&staging, limits, Some(expected)).map_err(status::bundle)).await?;
-        let mut reader = OnPool::new(reader);
-        while let Some(chunk) = upload.next(part).await? {
-            reader.with(move |reader| reader.feed(&chunk).map_err(status::bundle)).await?;
-        }
-        let reader = required(reader.into_inner(), "reader")?;
+        let reader = upload.into(part, reader, |reader, chunk| reader.feed(chunk).map_err(status::bundle)).await?;
         // From here the whole file is here; a caller that goes away now finds it installed.
         let work = Arc::clone(device);
         let installed = blocking(move || install(&work, reader, caller.subject)).await?;

@@ -58,8 +58,29 @@ pub(super) async fn begin<M, S>(
 }
 
 impl<M> Upload<M> {
+    /// All chunks, each given to `value` on the pool; gives it back when the sender has said the end. When anything fails, what
+    /// `value` had on disk is gone before the sender is told.
+    pub(super) async fn into<S, T: Send + 'static>(
+        mut self,
+        part: fn(M) -> Part<S>,
+        value: T,
+        feed: fn(&mut T, &[u8]) -> Result<(), Status>,
+    ) -> Result<T, Status> {
+        let mut value = OnPool::new(value);
+        loop {
+            match self.next(part).await {
+                Ok(Some(chunk)) => value.with(move |value| feed(value, &chunk)).await?,
+                Ok(None) => return value.into_inner(),
+                Err(status) => {
+                    value.discard().await;
+                    return Err(status);
+                }
+            }
+        }
+    }
+
     /// The next chunk; `None` is the end.
-    pub(super) async fn next<S>(&mut self, part: fn(M) -> Part<S>) -> Result<Option<Vec<u8>>, Status> {
+    async fn next<S>(&mut self, part: fn(M) -> Part<S>) -> Result<Option<Vec<u8>>, Status> {
         let message =
             tokio::time::timeout_at(self.window_ends, self.stream.message()).await.map_err(|_late| idle())??;
         let Some(message) = message else { return Ok(None) };
@@ -84,6 +105,10 @@ fn idle() -> Status {
     refuse(ErrorKind::Deadline, "UPLOAD_IDLE", "the upload made no progress for 30 s")
 }
 
+fn taken() -> Status {
+    refuse(ErrorKind::Internal, "BUG", "the upload was used after it had failed")
+}
+
 /// Something whose end is work for the disk: dropped on the pool, wherever it is dropped.
 pub(super) struct OnPool<T: Send + 'static>(Option<T>);
 
@@ -93,17 +118,22 @@ impl<T: Send + 'static> OnPool<T> {
     }
 
     /// Uses it on the pool; an error ends it.
-    pub(super) async fn with(
-        &mut self,
-        work: impl FnOnce(&mut T) -> Result<(), Status> + Send + 'static,
-    ) -> Result<(), Status> {
-        let Some(mut value) = self.0.take() else { return Ok(()) };
+    async fn with(&mut self, work: impl FnOnce(&mut T) -> Result<(), Status> + Send + 'static) -> Result<(), Status> {
+        let mut value = self.0.take().ok_or_else(taken)?;
         self.0 = Some(super::blocking(move || work(&mut value).map(|()| value)).await?);
         Ok(())
     }
 
-    pub(super) fn into_inner(mut self) -> Option<T> {
-        self.0.take()
+    fn into_inner(mut self) -> Result<T, Status> {
+        self.0.take().ok_or_else(taken)
+    }
+
+    /// Drops it and waits until that is done.
+    async fn discard(mut self) {
+        if let Some(value) = self.0.take() {
+            // A panic while dropping is reported by the pool; there is nothing left to do here.
+            let _ = tokio::task::spawn_blocking(move || drop(value)).await;
+        }
     }
 }
 
