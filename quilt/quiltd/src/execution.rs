@@ -94,7 +94,7 @@ async fn start(shared: &Arc<Shared>, mut plan: Plan, events: &Events) -> Option<
     let granted = pb::Granted {
         lease_id: lease.grant.lease.to_string(),
         fence: lease.grant.fence,
-        ttl_ms: limits.wall_ms.saturating_add(KILL_AND_CLEAN_MS),
+        ttl_ms: limits.wall_ms.saturating_add(START_AND_CLEAN_MS),
     };
     if !events.send(Event::Granted(granted)).await {
         return None;
@@ -109,8 +109,8 @@ async fn start(shared: &Arc<Shared>, mut plan: Plan, events: &Events) -> Option<
     Some(Ok(Started { cage, io, lease, frames: frames.unwrap_or_default(), limits, out }))
 }
 
-/// What a lease outlives the deadline by: the time to kill and to clean.
-const KILL_AND_CLEAN_MS: u64 = 10_000;
+/// What a lease may outlive the wall time by: the longest wait for a launcher, then the time to kill and to clean.
+const START_AND_CLEAN_MS: u64 = 45_000;
 
 fn spec(shared: &Shared, plan: &Plan, door: bool) -> Result<Spec, Fault> {
     let app = plan.code_dir.as_deref().map(|path| shared.roots.open_dir(path)).transpose()?;
@@ -163,13 +163,18 @@ async fn finish(shared: &Arc<Shared>, started: Started, outbox: Outbox, events: 
 }
 
 /// Sends the files and the end.
-async fn report(found: Found, seen: Relayed, events: &Events) {
+async fn report(found: Found, mut seen: Relayed, events: &Events) {
     let Found { exit, usage, files } = found;
-    let ending = ending(seen.cause, exit, &usage);
     let sent = match files {
         Ok(files) => send_files(files, events).await,
-        Err(error) => Err(error.to_string()),
+        // Files that are lost make the run incomplete like any other lost output.
+        Err(error @ (CollectError::TooMany { .. } | CollectError::TooLarge { .. })) => {
+            seen.cause = Some(Cause::OutputTooLarge);
+            Err(error.to_string())
+        }
+        Err(error) => return events.fail(Fault::collect(&error)).await,
     };
+    let ending = ending(seen.cause, exit, &usage);
     let detail = sent.err().unwrap_or(seen.detail);
     let Ending { reason, exit_code, signal } = ending;
     // Not `info`: the caller keeps the record of what ran, and a slow console must not slow every execution.

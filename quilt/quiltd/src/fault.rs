@@ -55,6 +55,12 @@ impl Fault {
         Self::new(ErrorKind::Internal, "SANDBOX_STEP", format!("step relay: {source}")).with("step", "relay")
     }
 
+    /// What the program left in `/out` could not be read.
+    pub(crate) fn collect(error: &quilt_sandbox::CollectError) -> Self {
+        let message = format!("step collect-out: {}", crate::chain(error));
+        Self::new(ErrorKind::Internal, "SANDBOX_STEP", message).with("step", "collect-out")
+    }
+
     /// A thread that built a cage is gone without an answer.
     pub(crate) fn bug(what: &str) -> Self {
         Self::new(ErrorKind::Internal, "BUG", what)
@@ -147,6 +153,8 @@ mod tests {
         check(SpawnError::Spec { what: "x".into() }.into(), Code::InvalidArgument, "SPEC_INVALID", "field");
         check(SpawnError::NoUid { uid_count: 4 }.into(), Code::ResourceExhausted, "QUEUE_FULL", "");
         check(SpawnError::Closing.into(), Code::Unavailable, "SHUTDOWN", "");
+        let unreadable = quilt_sandbox::CollectError::Read(std::io::Error::from_raw_os_error(5));
+        check(Fault::collect(&unreadable), Code::Internal, "SANDBOX_STEP", "step");
         check(Fault::live("a"), Code::AlreadyExists, "EXECUTION_EXISTS", "");
         check(Fault::unknown("a"), Code::NotFound, "EXECUTION_UNKNOWN", "");
         let syntax = Refusal::Syntax { text: "kv:*".into(), source: aria_types::TokenError::Wildcard { found: '*' } };

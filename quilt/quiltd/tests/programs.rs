@@ -321,3 +321,17 @@ async fn only_regular_files_come_back_from_out() {
     assert_eq!(run.text(), "made\n", "{}", String::from_utf8_lossy(&run.stderr));
     assert_eq!(run.files, [("plain".to_owned(), b"z".to_vec())], "{:?}", run.ended);
 }
+
+#[tokio::test]
+async fn too_many_files_in_out_are_not_a_success() {
+    let Some(stand) = start("").await else { return };
+    let source =
+        "import { writeFileSync } from 'node:fs'; for (let n = 0; n < COUNT; n++) writeFileSync('/out/' + n, 'x');";
+    for (count, reason) in [(1000, EndReason::Exited), (1001, EndReason::OutputTooLarge)] {
+        let mut request = stand.script(&source.replace("COUNT", &count.to_string()));
+        request.program.as_mut().unwrap().collect_out = true;
+        let run = stand.run(request).await;
+        assert_eq!((run.ended.reason(), run.ended.exit_code), (reason, 0), "{:?}", run.ended);
+        assert_eq!(run.files.len(), if reason == EndReason::Exited { 1000 } else { 0 });
+    }
+}
