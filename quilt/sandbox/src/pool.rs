@@ -17,6 +17,8 @@ use crate::launcher::{Launcher, at};
 const MAKERS: usize = 2;
 /// Pause after a failure nobody was waiting for.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// While others are ready, refilling can wait until the call that took one has had the processor to itself.
+const REFILL_PAUSE: Duration = Duration::from_millis(10);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How to make a launcher.
@@ -151,12 +153,19 @@ impl Drop for Pool {
 
 fn keep_filled(shared: &Shared) {
     let mut state = shared.lock();
+    let mut rested = false;
     while !state.closing {
         let wanted = shared.size + state.waiting;
         if state.ready.len() + state.making >= wanted {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         }
+        if state.waiting == 0 && !state.ready.is_empty() && !rested {
+            state = shared.changed.wait_timeout(state, REFILL_PAUSE).unwrap_or_else(PoisonError::into_inner).0;
+            rested = true;
+            continue;
+        }
+        rested = false;
         state.making += 1;
         drop(state);
         let made = shared.recipe.make();
