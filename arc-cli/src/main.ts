@@ -79,8 +79,15 @@ const stdin: Stdin = { tty: terminals[0] === true, chunks: readAll };
 async function ask(question: string): Promise<string> {
   const { createInterface } = await import("node:readline/promises");
   const lines = createInterface({ input: process.stdin, output: process.stderr });
+  const closed = Promise.withResolvers<string>();
+  // A terminal in raw mode hands Ctrl-C to the prompt, not to the process.
+  lines.once("SIGINT", () => closed.reject(new Error("SIGINT")));
+  // End of input is no answer.
+  lines.once("close", () => closed.resolve(""));
   try {
-    return await lines.question(question, { signal: interrupt.signal });
+    return await Promise.race([lines.question(question, { signal: interrupt.signal }), closed.promise]);
+  } catch (error) {
+    throw new UserError("INTERRUPTED", "interrupted", { exit: Exit.interrupted, cause: error });
   } finally {
     lines.close();
   }

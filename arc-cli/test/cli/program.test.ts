@@ -60,6 +60,19 @@ test("colours follow the terminal that the launcher saw", async () => {
   expect((await run([program, "--help"])).stdout.toString()).not.toContain("\u001b");
 });
 
+const keys: [string, string, number][] = [
+  ["n\\n", "nothing was changed", 0],
+  ["\\003", "interrupted", 130],
+  ["\\004", "nothing was changed", 0],
+];
+test.each(keys)("a question answered with %s: %s", async (key, text, code) => {
+  // The pause lets the prompt come first; what is typed ahead would be lost when the terminal changes its mode.
+  const typed = `(sleep 1; printf '${key}'; sleep 1) | script -qec "${program} device rm local; echo code \\$?" /dev/null`;
+  const ran = await run(["/bin/bash", "-c", typed]);
+  expect(ran.stdout.toString()).toContain(text);
+  expect(ran.stdout.toString()).toContain(`code ${code}`);
+});
+
 test("a reader that leaves ends arc quietly", async () => {
   const ran = await run(["/bin/bash", "-c", `${program} explain | head -n 1; echo "\${PIPESTATUS[0]}"`]);
   expect(ran.stdout.toString()).toMatch(/^ARC1\d{3} .*\n(141|0)\n$/);
