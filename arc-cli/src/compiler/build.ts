@@ -1,6 +1,6 @@
 //! A project to a bundle: compile, bundle, write, and read it back with the strict reader before anybody gets it.
 
-import { BESIDE, bundle, placeOf, type EntryPoint } from "./bundler.ts";
+import { BESIDE, bundle, placeOf, STREAMS, type EntryPoint } from "./bundler.ts";
 import type { Compiled, CompiledTool } from "./compile.ts";
 import { CompileError } from "./diagnostics.ts";
 import { BundleError } from "../bundle/error.ts";
@@ -130,6 +130,7 @@ function entryOf(tool: CompiledTool): EntryPoint {
     `  run: (input) => ${target}[${JSON.stringify(method)}](input),`,
     `  input: ${inputCodec.expression},`,
     `  output: ${outputCodec.expression},`,
+    `  streams: ${JSON.stringify(STREAMS)},`,
     "};",
     "",
   ].join("\n");

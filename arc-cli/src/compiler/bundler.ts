@@ -32,6 +32,9 @@ export interface Bundled {
   readonly sources: readonly TarEntry[];
 }
 
+/** Stands in an entry's source for whether the module's code names `stdout` or `stderr`. */
+export const STREAMS = "__aria_streams";
+
 /** Sources of a project that are not below its `src/`. */
 export const BESIDE = "src/_/";
 
@@ -138,7 +141,9 @@ function sdkSource(name: string): string {
 
 /** The map is linked by name so that the runtime maps stack traces by itself; the debug id would be noise. */
 function cleanCode(code: string, path: string): string {
-  const body = code.replace(/\n\/\/# (?:debugId|sourceMappingURL)=.*(?=\n|$)/g, "").trimEnd();
+  const linked = code.replace(/\n\/\/# (?:debugId|sourceMappingURL)=.*(?=\n|$)/g, "").trimEnd();
+  // The entry is last, so a longer or shorter word there moves nothing that a map names.
+  const body = linked.replace(`"${STREAMS}"`, String(/\bstd(?:out|err)\b/.test(linked)));
   return `${body}\n//# sourceMappingURL=${path.split("/").at(-1)}.map\n`;
 }
 

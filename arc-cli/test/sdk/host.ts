@@ -24,7 +24,7 @@ export interface Ended {
 /** Writes a tool module and gives its path. `body` is the function's body; `input` is its parameter. */
 export function toolModule(body: string, codecs: { input?: string; output?: string } = {}): string {
   const path = join(directory, `tool-${crypto.randomUUID()}.js`);
-  writeFileSync(path, `export const tool = { name: "t", input: ${codecs.input ?? "null"}, output: ${codecs.output ?? "null"}, async run(input) { ${body} } };\n`);
+  writeFileSync(path, `export const tool = { name: "t", input: ${codecs.input ?? "null"}, output: ${codecs.output ?? "null"}, streams: ${/std(out|err)/.test(body)}, async run(input) { ${body} } };\n`);
   return path;
 }
 

@@ -1,39 +1,66 @@
 //! The guest door: frames of a little-endian u32 length and JSON on one inherited descriptor.
 //!
-//! Plain synchronous reads and writes: no socket object, no event loop, nothing to start. The descriptor
-//! may be non-blocking, so EAGAIN is waited out; a write may be partial, so it is continued.
-
-import { readSync, writeSync } from "node:fs";
+//! Reading and a small answer go through the runtime's own file object, because loading `node:fs` costs more than the rest
+//! of a small call. What must not wait for the event loop (logs) or may be written in part (large frames) uses `node:fs`,
+//! loaded then. The descriptor may be non-blocking: EAGAIN is waited out, a partial write is continued.
 
 export const FRAME_BYTES_MAX = 1024 * 1024;
+/** A frame of this size always fits an empty socket buffer in one piece. */
+const SMALL_BYTES = 32 * 1024;
 
 /** Raised when a frame would be over the limit; nothing has been written then. */
 export class FrameTooLarge extends Error {
   override readonly name = "FrameTooLarge";
 }
 
-export function readFrame(fd: number): unknown {
-  const length = new DataView(readExactly(fd, 4).buffer).getUint32(0, true);
-  if (length > FRAME_BYTES_MAX) throw new Error(`a frame of ${length} bytes is over the limit of ${FRAME_BYTES_MAX}`);
-  return JSON.parse(new TextDecoder().decode(readExactly(fd, length)));
+export class Door {
+  readonly #fd: number;
+  /** Once something was written here, order and a full buffer are its business. */
+  #fs: typeof import("node:fs") | undefined;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** The first frame. What follows it is not read: a call has one. */
+  async read(): Promise<unknown> {
+    const reader = Bun.file(this.#fd).stream().getReader();
+    let have = new Uint8Array();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) throw new Error("the host closed the door");
+      have = have.length === 0 ? value : Buffer.concat([have, value]);
+      if (have.length < 4) continue;
+      const length = new DataView(have.buffer, have.byteOffset).getUint32(0, true);
+      if (length > FRAME_BYTES_MAX) throw new Error(`a frame of ${length} bytes is over the limit of ${FRAME_BYTES_MAX}`);
+      if (have.length >= 4 + length) return JSON.parse(new TextDecoder().decode(have.subarray(4, 4 + length)));
+    }
+  }
+
+  /** Writes now, before it returns. */
+  writeNow(frame: object): void {
+    this.#writeSync(encodeFrame(frame));
+  }
+
+  /** Writes the last frame of a call. */
+  async writeLast(frame: object): Promise<void> {
+    const bytes = encodeFrame(frame);
+    if (this.#fs === undefined && bytes.length <= SMALL_BYTES) await Bun.write(Bun.file(this.#fd), bytes);
+    else this.#writeSync(bytes);
+  }
+
+  #writeSync(bytes: Uint8Array): void {
+    const fs = (this.#fs ??= require("node:fs") as typeof import("node:fs"));
+    for (let at = 0; at < bytes.length; ) at += retry(() => fs.writeSync(this.#fd, bytes, at, bytes.length - at));
+  }
 }
 
-export function writeFrame(fd: number, frame: object): void {
+function encodeFrame(frame: object): Uint8Array<ArrayBuffer> {
   const body = new TextEncoder().encode(JSON.stringify(frame));
   if (body.length > FRAME_BYTES_MAX) throw new FrameTooLarge(`a frame of ${body.length} bytes is over the limit of ${FRAME_BYTES_MAX}`);
   const bytes = new Uint8Array(4 + body.length);
   new DataView(bytes.buffer).setUint32(0, body.length, true);
   bytes.set(body, 4);
-  for (let at = 0; at < bytes.length; ) at += retry(() => writeSync(fd, bytes, at, bytes.length - at));
-}
-
-function readExactly(fd: number, length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; ) {
-    const got = retry(() => readSync(fd, bytes, at, length - at, null));
-    if (got === 0) throw new Error("the host closed the door");
-    at += got;
-  }
   return bytes;
 }
 

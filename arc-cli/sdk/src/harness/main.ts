@@ -4,12 +4,10 @@
 //! The process ends at the answer even when the tool left timers or sockets open. Code of the tool shares this
 //! process, so nothing here is a boundary: the host trusts no frame.
 
-import { readFileSync } from "node:fs";
-
 import { CodecError, decode, encode, type Codec } from "./codec.ts";
-import { FRAME_BYTES_MAX, FrameTooLarge, readFrame, writeFrame } from "./door.ts";
+import { Door, FRAME_BYTES_MAX, FrameTooLarge } from "./door.ts";
 
-const DOOR = 3;
+const door = new Door(3);
 const TEXT_MAX = 64 * 1024;
 
 interface LoadedTool {
@@ -17,25 +15,28 @@ interface LoadedTool {
   readonly run: (input: unknown) => unknown;
   readonly input: Codec;
   readonly output: Codec;
+  /** The code names `process.stdout` or `process.stderr`, so they have to be emptied before the end. */
+  readonly streams?: boolean;
 }
 
 /** Set at the first result or failure: a call has one end. */
 let ended = false;
 
-function fail(kind: "threw" | "result", error: unknown): void {
+async function fail(kind: "threw" | "result", error: unknown): Promise<void> {
   if (ended) return;
   ended = true;
-  writeFrame(DOOR, { failure: { kind, ...describe(error) } });
+  await door.writeLast({ failure: { kind, ...describe(error) } });
 }
 
-function succeed(outputJson: string): void {
+async function succeed(outputJson: string): Promise<void> {
   if (ended) return;
+  ended = true;
   try {
-    writeFrame(DOOR, { result: { outputJson } });
-    ended = true;
+    await door.writeLast({ result: { outputJson } });
   } catch (error) {
     if (!(error instanceof FrameTooLarge)) throw error;
-    fail("result", new CodecError(`the answer does not fit a frame of ${FRAME_BYTES_MAX} bytes; write large data to a file with out()`, "OutputTooLarge"));
+    ended = false;
+    await fail("result", new CodecError(`the answer does not fit a frame of ${FRAME_BYTES_MAX} bytes; write large data to a file with out()`, "OutputTooLarge"));
   }
 }
 
@@ -64,16 +65,17 @@ function text(value: unknown): string {
   return whole.length > TEXT_MAX ? `${whole.slice(0, TEXT_MAX).toWellFormed()}…` : whole;
 }
 
+/** The other side of this contract is the SDK's `door.ts`. */
 function openDoor(): void {
-  const door = {
-    log: (level: string, message: string, fieldsJson: string): void => writeFrame(DOOR, { log: { level, message: text(message), fieldsJson: fieldsJson.length > TEXT_MAX ? "{}" : fieldsJson } }),
-    progress: (fraction: number, message: string): void => writeFrame(DOOR, { progress: { fraction, message: text(message) } }),
+  const host = {
+    log: (level: string, message: string, fieldsJson: string): void => door.writeNow({ log: { level, message: text(message), fieldsJson: fieldsJson.length > TEXT_MAX ? "{}" : fieldsJson } }),
+    progress: (fraction: number, message: string): void => door.writeNow({ progress: { fraction, message: text(message) } }),
   };
-  Object.defineProperty(globalThis, Symbol.for("aria.door"), { value: door });
+  Object.defineProperty(globalThis, Symbol.for("aria.door"), { value: host });
 }
 
-function readInvoke(): { module: string; inputJson: string } {
-  const frame = readFrame(DOOR) as { invoke?: { module?: unknown; inputJson?: unknown } };
+async function readInvoke(): Promise<{ module: string; inputJson: string }> {
+  const frame = (await door.read()) as { invoke?: { module?: unknown; inputJson?: unknown } };
   const { module, inputJson } = frame.invoke ?? {};
   if (typeof module !== "string") throw new Error("the first frame is not an invoke frame");
   // The JSON mapping leaves out what is empty.
@@ -81,36 +83,46 @@ function readInvoke(): { module: string; inputJson: string } {
 }
 
 async function call(): Promise<void> {
-  const { module, inputJson } = readInvoke();
+  const { module, inputJson } = await readInvoke();
   openDoor();
-  let answer: unknown;
-  let tool: LoadedTool;
+  let tool: LoadedTool | undefined;
+  let outputJson: string;
   try {
     tool = ((await import(module)) as { tool: LoadedTool }).tool;
-    answer = await tool.run(decode(tool.input, JSON.parse(inputJson)));
+    const answer = await tool.run(decode(tool.input, JSON.parse(inputJson)));
+    if (tool.streams) await drain();
+    outputJson = encoded(tool, answer);
   } catch (error) {
-    await drain(module);
-    fail("threw", error);
+    if (tool?.streams) await drain();
+    // A getter or proxy of the answer may throw too; that is a result without a JSON form as well.
+    await (error instanceof Unfit ? fail("result", error.reason) : fail("threw", error));
     return;
   }
-  await drain(module);
-  try {
-    succeed(encode(tool.output, answer));
-  } catch (error) {
-    // A getter or proxy of the answer may throw too; that is a result without a JSON form as well.
-    fail("result", error);
+  await succeed(outputJson);
+}
+
+/** Marks what went wrong after the tool had answered. */
+class Unfit {
+  readonly reason: unknown;
+  constructor(reason: unknown) {
+    this.reason = reason;
   }
 }
 
-/**
- * Waits until what went through `process.stdout` and `process.stderr` has left the process; `console` writes at once.
- * Touching these streams costs milliseconds, so a module that never names them is spared.
- */
-async function drain(module: string): Promise<void> {
-  const code = readFileSync(module);
-  for (const name of ["stdout", "stderr"] as const) {
-    if (code.includes(name)) await new Promise<void>((done) => process[name].end(() => done()));
+function encoded(tool: LoadedTool, answer: unknown): string {
+  try {
+    return encode(tool.output, answer);
+  } catch (error) {
+    throw new Unfit(error);
   }
+}
+
+let drained: Promise<void> | undefined;
+
+/** Waits, once, until what went through `process.stdout` and `process.stderr` has left the process; `console` writes at once. */
+function drain(): Promise<void> {
+  const emptied = (name: "stdout" | "stderr"): Promise<void> => new Promise((done) => process[name].end(() => done()));
+  return (drained ??= emptied("stdout").then(() => emptied("stderr")));
 }
 
 // Taken before the tool runs: it may replace `process.exit`.
@@ -118,8 +130,7 @@ const exit = process.exit.bind(process);
 
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   process.on(event, (error: unknown) => {
-    fail("threw", error);
-    exit(1);
+    void fail("threw", error).then(() => exit(1));
   });
 }
 await call();
