@@ -13,7 +13,7 @@ const FIXED: [&str; 8] = ["root-bind", "pivot", "tmp", "app", "in", "out", "stdi
 const OURS: [&str; 3] = ["launcher-death-signal", "shim-death-signal", "death-signal"];
 /// Layers that are not a step of their own: (name, what it takes away).
 const EXTRA: [(&str, &str); 7] = [
-    ("ro-root", "the root is writable (on a throw-away overlay)"),
+    ("ro-root", "the root is writable (on a throw-away overlay) and has a readable file /forbidden"),
     ("noexec", "/tmp, /out and /app may be executed"),
     ("disk", "/tmp and /out have no size"),
     ("proc-options", "/proc shows everything"),

@@ -195,6 +195,8 @@ fn overlay(root: &Path) -> Result<PathBuf> {
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(merged.join(directory), everyone)?;
     }
+    // Something no directory right of the cage covers: only Landlock keeps the program from reading it.
+    std::fs::write(merged.join("forbidden"), "forbidden\n")?;
     Ok(merged)
 }
 

@@ -73,6 +73,13 @@ fn the_read_only_root_and_landlock_each_hold_the_image() {
     fires_only_without("ro-root,landlock", WRITE_IMAGE);
 }
 
+#[test]
+fn landlock_holds_what_the_mounts_let_through() {
+    let script = "import { attempt } from './prelude.ts'; import * as fs from 'node:fs'; console.log(attempt(() => fs.readFileSync('/forbidden')) === 'ok' ? 'fired' : 'held')";
+    check("ro-root", script, "held");
+    check("ro-root,landlock", script, "fired");
+}
+
 const RUN_OWN: &str = r#"
     import * as fs from "node:fs";
     fs.copyFileSync("/bin/bun", "/tmp/own");

@@ -1,0 +1,123 @@
+// `.aria` files put together byte by byte, right and wrong. What is right comes from the description alone: nothing here shares code
+// with arc's writer or the device's reader.
+
+import { createHash } from "node:crypto";
+
+export interface Entry {
+  name: string;
+  body: Uint8Array;
+  /** Fields of the header, as they stand in it. */
+  type?: string;
+  mode?: string;
+  link?: string;
+  prefix?: string;
+  magic?: string;
+  size?: string;
+  checksum?: string;
+  /** The name as bytes, where it is no text. */
+  nameBytes?: Uint8Array;
+}
+
+export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+export const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+export const file = (name: string, body: Uint8Array | string): Entry => ({ name, body: typeof body === "string" ? utf8(body) : body });
+
+const BLOCK = 512;
+
+function header(entry: Entry): Uint8Array {
+  const out = new Uint8Array(BLOCK);
+  const put = (at: number, value: string | Uint8Array): void => out.set(typeof value === "string" ? utf8(value) : value, at);
+  put(0, (entry.nameBytes ?? utf8(entry.name)).subarray(0, 100));
+  put(100, entry.mode ?? "0000644\0");
+  put(108, "0000000\0");
+  put(116, "0000000\0");
+  put(124, entry.size ?? `${entry.body.length.toString(8).padStart(11, "0")}\0`);
+  put(136, "00000000000\0");
+  put(148, "        ");
+  put(156, entry.type ?? "0");
+  put(157, entry.link ?? "");
+  put(257, entry.magic ?? "ustar\u000000");
+  put(345, entry.prefix ?? "");
+  const sum = out.reduce((total, byte) => total + byte, 0);
+  put(148, entry.checksum ?? `${sum.toString(8).padStart(6, "0")}\0 `);
+  return out;
+}
+
+export interface TarOptions {
+  /** Zero blocks at the end (default 2). */
+  zeroBlocks?: number;
+  /** Bytes after the archive. */
+  after?: Uint8Array;
+  /** Padding to whole records (default yes). */
+  pad?: boolean;
+}
+
+export function tar(entries: readonly Entry[], options: TarOptions = {}): Uint8Array {
+  const parts = entries.flatMap((entry) => [header(entry), entry.body, new Uint8Array((BLOCK - (entry.body.length % BLOCK)) % BLOCK)]);
+  parts.push(new Uint8Array((options.zeroBlocks ?? 2) * BLOCK));
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  if (options.pad !== false) parts.push(new Uint8Array((10_240 - (length % 10_240)) % 10_240));
+  if (options.after !== undefined) parts.push(options.after);
+  return Buffer.concat(parts);
+}
+
+const MODULE = "export const tool = { name: \"hello\", input: null, output: null, run(input) { return { hello: input.name }; } };\n";
+
+/** The parts of a good bundle; a test changes one and puts them together. */
+export interface Parts {
+  /** The code layer before compression. */
+  files: Entry[];
+  manifest: Record<string, unknown>;
+  layerTar?: (tar: Uint8Array) => Uint8Array;
+  /** From the layer's tar to its blob. */
+  compress?: (tar: Uint8Array) => Uint8Array;
+  manifestText?: (text: string) => string | Uint8Array;
+  image?: (image: Record<string, unknown>) => unknown;
+  index?: (index: Record<string, unknown>) => unknown;
+  indexText?: (text: string) => string | Uint8Array;
+  /** The outer archive's entries, in order. */
+  entries?: (entries: Entry[]) => Entry[];
+  layerEntries?: (entries: Entry[]) => Entry[];
+  outer?: TarOptions;
+}
+
+export function parts(name: string, version = "1.0.0"): Parts {
+  const files = [file("code/hello.js", MODULE)];
+  const schema = (properties: unknown, required: string[]): unknown => ({ $schema: "https://json-schema.org/draft/2020-12/schema", type: "object", properties, required, additionalProperties: false });
+  return {
+    files,
+    manifest: {
+      format: 1, name, version, description: "", authors: [], license: "", engine: ">=0.1.0",
+      tools: [{
+        name: "hello", title: "", description: "says hello", input: schema({ name: { type: "string" } }, ["name"]), output: schema({ hello: { type: "string" } }, ["hello"]),
+        annotations: {}, tokens: [], egress: [], secrets: [], limits: {}, timeoutMs: 5000, approval: "never", spawn: false, runtime: "bun", entry: "code/hello.js",
+      }],
+      agents: [], teams: [], pipelines: [], dependencies: [], source: { digest: `sha256:${"0".repeat(64)}` }, builder: { name: "hand", version: "0.1.0" },
+    },
+  };
+}
+
+const describe = (mediaType: string, bytes: Uint8Array): Record<string, unknown> => ({ mediaType, digest: `sha256:${sha256(bytes)}`, size: bytes.length });
+
+export function bundle(from: Parts): Uint8Array {
+  const manifest = { ...from.manifest };
+  manifest.files ??= from.files.filter((entry) => (entry.type ?? "0") === "0").map((entry) => ({ path: entry.name, size: entry.body.length, sha256: sha256(entry.body) }));
+  const bytes = (value: string | Uint8Array): Uint8Array => (typeof value === "string" ? utf8(value) : value);
+  const text = JSON.stringify(manifest);
+  const config = bytes(from.manifestText?.(text) ?? text);
+  const plain = tar(from.layerEntries?.(from.files) ?? from.files);
+  const layer = (from.compress ?? ((data) => Bun.zstdCompressSync(data, { level: 3 })))(from.layerTar?.(plain) ?? plain);
+  const image = {
+    schemaVersion: 2, mediaType: "application/vnd.oci.image.manifest.v1+json", artifactType: "application/vnd.aria.bundle.v1",
+    config: describe("application/vnd.aria.manifest.v1+json", config), layers: [describe("application/vnd.aria.code.v1.tar+zstd", layer)],
+  };
+  const imageBytes = utf8(JSON.stringify(from.image?.(image) ?? image));
+  const index = {
+    schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json",
+    manifests: [{ ...describe("application/vnd.oci.image.manifest.v1+json", imageBytes), annotations: { "org.opencontainers.image.ref.name": manifest.version, "org.opencontainers.image.title": manifest.name } }],
+  };
+  const indexText = JSON.stringify(from.index?.(index) ?? index);
+  const blobs = [imageBytes, config, layer].map((blob) => file(`blobs/sha256/${sha256(blob)}`, blob)).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const entries = [file("oci-layout", '{"imageLayoutVersion":"1.0.0"}'), file("index.json", bytes(from.indexText?.(indexText) ?? indexText)), ...blobs];
+  return tar(from.entries?.(entries) ?? entries, from.outer);
+}
