@@ -47,9 +47,18 @@ pub(super) fn blob_ref(sha256: &Digest, size_bytes: u64) -> pb::BlobRef {
 
 /// A moment for the wire: RFC 3339 with milliseconds, UTC.
 pub(super) fn rfc3339(moment: UnixMs) -> String {
-    let moment = OffsetDateTime::from(moment.to_system());
-    // Only years beyond 9999 have no text.
-    moment.format(&Rfc3339).unwrap_or_default()
+    let at = OffsetDateTime::from(moment.to_system());
+    let (date, time) = (at.date(), at.time());
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+        time.millisecond()
+    )
 }
 
 /// A moment from the wire.
@@ -173,6 +182,7 @@ mod tests {
         let text = rfc3339(UnixMs(1_700_000_000_123));
         assert_eq!(text, "2023-11-14T22:13:20.123Z");
         assert_eq!(moment(&text).unwrap(), UnixMs(1_700_000_000_123));
+        assert_eq!(rfc3339(UnixMs(1_700_000_000_100)), "2023-11-14T22:13:20.100Z");
         assert!(moment("yesterday").is_err());
     }
 
