@@ -22,7 +22,7 @@ const check: Step[] = [
   { name: "lints", argv: ["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"] },
   { name: "unit tests", argv: ["cargo", "test", "--locked", "--workspace", "--lib", "--bins", "--quiet"] },
   { name: "types of arc and the tests", argv: [bun, "run", "typecheck"], cwd: "arc-cli" },
-  bunTest("arc", ["./arc-cli/"]),
+  bunTest("arc", ["./arc-cli/test/"]),
   bunTest("tidy", ["./tests/tidy/"]),
 ];
 
