@@ -70,6 +70,27 @@ fn memory_behind_descriptors_is_charged() {
 }
 
 #[test]
+fn socket_buffers_end_before_the_host_notices() {
+    needs_cages!();
+    // As many socket pairs as there are descriptors, each filled to the brim.
+    let script = r#"
+        import { sys } from "./prelude.ts";
+        const block = new Uint8Array(65536).fill(1);
+        const pair = new Uint8Array(8);
+        let bytes = 0;
+        for (;;) {
+          if (sys(53, 1, 1 | 0o4000, 0, pair) < 0) break;
+          const [fd] = new Int32Array(pair.buffer);
+          for (let sent; (sent = sys(44, fd, block, block.length, 0, 0, 0)) > 0; ) bytes += sent;
+        }
+        console.log(JSON.stringify({ bytes }));
+    "#;
+    let run = run_on(&engine(), script, |spec| spec.limits.memory_bytes = 64 << 20);
+    assert!(run.usage.memory_peak_bytes <= 64 << 20, "{run:?}");
+    assert_eq!(run.exit, Exit::OomKilled, "{run:?}");
+}
+
+#[test]
 fn a_cage_too_small_for_its_program_is_out_of_memory() {
     needs_cages!();
     let run = run_on(&engine(), "console.log(1)", |spec| spec.limits.memory_bytes = 2 << 20);
