@@ -31,11 +31,12 @@ export function entries(path: string): string[] {
   }
 }
 
-/** Live processes that run as one of the host's cage uids. */
+/** Live processes that run as one of the host's cage uids. A zombie waits for this machine's first process, which is not ours. */
 export function cageProcesses(host: Host): CageProcess[] {
   const found: CageProcess[] = [];
   for (const name of entries("/proc").filter((entry) => /^\d+$/.test(entry))) {
     const status = text(`/proc/${name}/status`);
+    if (/^State:\s+[ZX]/m.test(status)) continue;
     const uids = (/^Uid:\s+(.*)$/m.exec(status)?.[1] ?? "").split(/\s+/).map(Number);
     if (!uids.some((uid) => uid >= host.uidBase && uid < host.uidBase + UID_BLOCK)) continue;
     found.push({ pid: Number(name), uids, pids: (/^NSpid:\s+(.*)$/m.exec(status)?.[1] ?? "").split(/\s+/).map(Number), uidMap: text(`/proc/${name}/uid_map`).trim() });
