@@ -30,6 +30,8 @@ const HANDSHAKES_MAX: usize = 1024;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// Connections at a time, idle ones included. An idle one costs about 30 KiB, so this many fit in a small board.
 const CONNECTIONS_MAX: usize = 1200;
+/// The same for the Unix socket, apart, so that no number of network clients keeps the administrator out.
+const LOCAL_CONNECTIONS_MAX: usize = 64;
 /// Accepted connections waiting for the server loop, which takes them at once.
 const ACCEPTED_MAX: usize = 64;
 
@@ -123,7 +125,8 @@ pub(crate) struct Doors {
 pub(crate) fn accept(doors: Doors) -> Incoming {
     let (sender, incoming) = mpsc::channel(ACCEPTED_MAX);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    tokio::spawn(accept_unix(doors.unix, doors.socket_gid, sender.clone(), Arc::clone(&places)));
+    let local_places = Arc::new(Semaphore::new(LOCAL_CONNECTIONS_MAX));
+    tokio::spawn(accept_unix(doors.unix, doors.socket_gid, sender.clone(), local_places));
     tokio::spawn(accept_tcp(doors.tcp, doors.tls, doors.trust, sender, places));
     incoming
 }
