@@ -6,7 +6,7 @@
 // control: uid, user-namespace, proc-options, landlock
 
 import { Case, list } from "./_case.ts";
-import { AT_FDCWD, O, sys, words } from "./_ffi.ts";
+import { O, sys, words } from "./_ffi.ts";
 import { NR } from "./_nr.ts";
 
 const c = new Case("C10");

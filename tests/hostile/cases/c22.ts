@@ -71,7 +71,7 @@ const probes: Record<string, (asm: Asm) => void> = {
   "keyctl": (asm) => void asm.sys(NR.keyctl, 0, -3, 0, 0, 0),
   "open /bin for writing": (asm) => void asm.sys(NR.open, addressOf(cstr("/")), O.TMPFILE | O.RDWR, 0o600),
 };
-const allowed = [E.PERM, E.NOSYS, E.ACCES, E.ROFS, E.FAULT];
+const allowed: number[] = [E.PERM, E.NOSYS, E.ACCES, E.ROFS, E.FAULT];
 for (const [name, body] of Object.entries(probes)) {
   for (const flags of [0, 2]) {
     const fd = sys(NR.memfd_create, "program", flags);
