@@ -32,21 +32,27 @@ export interface Bundled {
   readonly sources: readonly TarEntry[];
 }
 
+/** What `__dirname` and `__filename` become; one line that stays, empty, where nothing asks for them. */
+const PLACES = "const __aria_dirname=import.meta.dirname,__aria_filename=import.meta.filename;";
+
 /** Stands in an entry's source for whether the module's code names `stdout` or `stderr`. */
 export const STREAMS = "__aria_streams";
 
 /** Sources of a project that are not below its `src/`. */
 export const BESIDE = "src/_/";
 
-/** Bundles every entry. `root` is the directory of the project; nothing below it is written. */
-export async function bundle(root: string, entries: readonly EntryPoint[]): Promise<Bundled> {
+/**
+ * Bundles every entry. `root` is the directory of the project; nothing below it is written. `texts` stands in for files of
+ * the project, by their path relative to it.
+ */
+export async function bundle(root: string, entries: readonly EntryPoint[], texts: ReadonlyMap<string, string> = new Map()): Promise<Bundled> {
   const byName = new Map(entries.map((entry) => [nameOf(entry.path), entry.source]));
-  return run({ root, entrypoints: [...byName.keys()].map((name) => `aria:entry/${name}`), naming: "[name].[ext]", entries: byName, beside: BESIDE });
+  return run({ root, entrypoints: [...byName.keys()].map((name) => `aria:entry/${name}`), naming: "[name].[ext]", entries: byName, texts, beside: BESIDE });
 }
 
 /** Bundles one file that is a program: nothing wraps it. */
 export async function bundleFile(root: string, { path, file }: EntryFile): Promise<Bundled> {
-  return run({ root, entrypoints: [file], naming: `${nameOf(path)}.[ext]`, entries: new Map(), beside: "src/" });
+  return run({ root, entrypoints: [file], naming: `${nameOf(path)}.[ext]`, entries: new Map(), texts: new Map(), beside: "src/" });
 }
 
 function nameOf(path: string): string {
@@ -59,11 +65,13 @@ interface Job {
   readonly naming: string;
   /** Sources of generated entries by name. */
   readonly entries: ReadonlyMap<string, string>;
+  readonly texts: ReadonlyMap<string, string>;
   /** Where sources lie in the bundle that are not below `src/` of the root. */
   readonly beside: string;
 }
 
-async function run({ root, entrypoints, naming, entries, beside }: Job): Promise<Bundled> {
+async function run(job: Job): Promise<Bundled> {
+  const { root, entrypoints, naming } = job;
   const assets = new Assets();
   const result = await Bun.build({
     entrypoints,
@@ -74,24 +82,24 @@ async function run({ root, entrypoints, naming, entries, beside }: Job): Promise
     // White space only: names stay for stack traces, and the comments that name files by their place on this machine go.
     minify: { whitespace: true, syntax: false, identifiers: false },
     throw: false,
-    banner: "const __aria_dirname=import.meta.dirname,__aria_filename=import.meta.filename;",
+    banner: PLACES,
     define: { __dirname: "__aria_dirname", __filename: "__aria_filename" },
     naming: { entry: naming },
-    plugins: [plugin(root, entries, assets)],
+    plugins: [plugin(job, assets)],
   });
   const errors = result.logs.filter((log) => log.level === "error").map((log) => diagnosticOf(root, log));
   errors.push(...assets.missing.map((missing): Diagnostic => ({ id: "ARC1092", message: `${relative(root, missing.file)}: ${JSON.stringify(missing.name)} ${missing.why}` })));
   if (errors.length > 0 || !result.success) throw new CompileError(errors);
-  return collect({ root, beside }, result.outputs, assets);
+  return collect(job, result.outputs, assets);
 }
 
-async function collect(places: Places, outputs: readonly Bun.BuildArtifact[], assets: Assets): Promise<Bundled> {
+async function collect(job: Job, outputs: readonly Bun.BuildArtifact[], assets: Assets): Promise<Bundled> {
   const code: TarEntry[] = [];
   const sources = new Map<string, TarEntry>();
   for (const output of outputs) {
     const path = `code/${output.path.replace(/^\.?\//, "")}`;
     if (output.kind === "sourcemap") {
-      const { map, own } = cleanMap(await output.text(), places);
+      const { map, own } = cleanMap(await output.text(), job);
       code.push({ path, bytes: utf8(map) });
       for (const file of own) sources.set(file.path, file);
     } else if (output.kind === "entry-point") code.push({ path, bytes: utf8(cleanCode(await output.text(), path)) });
@@ -101,7 +109,7 @@ async function collect(places: Places, outputs: readonly Bun.BuildArtifact[], as
   return { code: code.sort(byPathBytes), sources: [...sources.values()].sort(byPathBytes) };
 }
 
-function plugin(root: string, entries: ReadonlyMap<string, string>, assets: Assets): BunPlugin {
+function plugin({ root, entries, texts }: Job, assets: Assets): BunPlugin {
   const own = (path: string): boolean => path.startsWith(root + sep) && !path.includes("/node_modules/");
   return {
     name: "aria",
@@ -117,7 +125,8 @@ function plugin(root: string, entries: ReadonlyMap<string, string>, assets: Asse
       });
       build.onLoad({ filter: ASSET_IMPORT }, ({ path }) => ({ contents: assets.module(path), loader: "js" }));
       build.onLoad({ filter: /\.[cm]?[jt]sx?$/ }, ({ path }) => {
-        const contents = assets.rewrite(path, readFileSync(path, "utf8"), own(path));
+        const text = texts.get(relative(root, path).split(sep).join("/"));
+        const contents = assets.rewrite(path, text ?? readFileSync(path, "utf8"), own(path)) ?? text;
         return contents === undefined ? undefined : { contents, loader: loaderOf(path) };
       });
     },
@@ -144,7 +153,8 @@ function cleanCode(code: string, path: string): string {
   const linked = code.replace(/\n\/\/# (?:debugId|sourceMappingURL)=.*(?=\n|$)/g, "").trimEnd();
   // The entry is last, so a longer or shorter word there moves nothing that a map names.
   const body = linked.replace(`"${STREAMS}"`, String(/\bstd(?:out|err)\b/.test(linked)));
-  return `${body}\n//# sourceMappingURL=${path.split("/").at(-1)}.map\n`;
+  const used = body.replace(PLACES, "").includes("__aria_") ? body : body.replace(PLACES, "");
+  return `${used}\n//# sourceMappingURL=${path.split("/").at(-1)}.map\n`;
 }
 
 interface SourceMap {
@@ -154,12 +164,12 @@ interface SourceMap {
 }
 
 /** Sources named relative to `/app/code/`, and the text of those that are the author's. */
-function cleanMap(text: string, places: Places): { map: string; own: TarEntry[] } {
+function cleanMap(text: string, job: Job): { map: string; own: TarEntry[] } {
   const map = JSON.parse(text) as SourceMap;
   const own: TarEntry[] = [];
   delete map.debugId;
   map.sources = map.sources.map((source, i) => {
-    const name = sourceName(source, places);
+    const name = sourceName(source, job);
     const content = map.sourcesContent?.[i];
     if (name.startsWith("src/") && /\.([cm]?[jt]sx?|json)$/.test(name) && typeof content === "string") own.push({ path: name, bytes: utf8(content) });
     return `../${name}`;
@@ -167,10 +177,8 @@ function cleanMap(text: string, places: Places): { map: string; own: TarEntry[] 
   return { map: JSON.stringify(map), own };
 }
 
-type Places = Pick<Job, "root" | "beside">;
-
 /** Where a source lies in the bundle. */
-function sourceName(source: string, { root, beside }: Places): string {
+function sourceName(source: string, { root, beside }: Job): string {
   const virtual = /^(aria|aria-sdk):(.*)$/.exec(source);
   if (virtual) return `${virtual[1]}/${virtual[2]}`;
   // The bundler names sources relative to the directory arc was started in.

@@ -4,7 +4,7 @@ import { sortDiagnostics, type Diagnostic, type Span } from "./diagnostics.ts";
 import { ambiguities, toCodecSource, type CodecSource } from "./codec.ts";
 import { kebabCase } from "./name.ts";
 import { readOptions, type OptionLiteral, type ToolSettings } from "./options.ts";
-import type { Access, Findings, FoundAria, FoundTool, TypeOracle } from "./oracle.ts";
+import type { Access, Findings, FoundAria, FoundTool, Mark, TypeOracle } from "./oracle.ts";
 import { openProject, type Project, type ProjectConfig } from "./project.ts";
 import { toSchema } from "./schema.ts";
 import { resolve, type Shapes } from "./shape.ts";
@@ -42,6 +42,7 @@ export interface Compiled {
   readonly diagnostics: readonly Diagnostic[];
   readonly read: (file: string) => string | undefined;
   readonly sources: TypeOracle["sources"];
+  readonly marks: readonly Mark[];
 }
 
 const NOTHING: Shapes = { root: { kind: "object", properties: [], index: [], docs: {} }, named: new Map() };
@@ -61,7 +62,7 @@ export function compileWith(project: Project, oracle: TypeOracle): Compiled {
   const tools = findings.tools.map((found) => compileTool(found, own)).sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   own.push(...duplicates(tools, findings), ...nothingFound(findings, own, language));
   const facts = bundleFacts(project, findings.aria, own);
-  return { project, facts, tools, diagnostics: sortDiagnostics(merge(language, own)), read: oracle.read, sources: oracle.sources };
+  return { project, facts, tools, diagnostics: sortDiagnostics(merge(language, own)), read: oracle.read, sources: oracle.sources, marks: findings.marks };
 }
 
 function compileTool(found: FoundTool, own: Diagnostic[]): CompiledTool {

@@ -38,7 +38,15 @@ export interface FoundAria {
   readonly options: readonly OptionLiteral[];
 }
 
+/** A decorator of the SDK in the source: what it says was read, at run time it does nothing. */
+export interface Mark {
+  readonly file: string;
+  readonly start: number;
+  readonly end: number;
+}
+
 export interface Findings {
+  readonly marks: readonly Mark[];
   readonly tools: readonly FoundTool[];
   readonly aria: readonly FoundAria[];
   readonly diagnostics: readonly Diagnostic[];

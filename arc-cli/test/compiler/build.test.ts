@@ -1,6 +1,6 @@
 //! A project becomes the same bytes wherever it lies, and what comes out runs.
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test, setDefaultTimeout } from "bun:test";
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -13,6 +13,9 @@ import { CompileError } from "../../src/compiler/diagnostics.ts";
 import { UserError } from "../../src/errors.ts";
 import type { TarEntry } from "../../src/bundle/tar.ts";
 import { call } from "../sdk/host.ts";
+
+// A type check takes half a second alone, and tests run beside other work.
+setDefaultTimeout(120_000);
 
 const scratch = mkdtempSync(join(tmpdir(), "arc-build-"));
 afterAll(() => rmSync(scratch, { recursive: true }));

@@ -1,6 +1,6 @@
 //! `arc new`, `check`, `build` and `inspect` as a person or a script meets them.
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test, setDefaultTimeout } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +8,9 @@ import { join } from "node:path";
 import { openBundle } from "../../src/bundle/layout.ts";
 import { runCli } from "../../src/cli.ts";
 import { call } from "../sdk/host.ts";
+
+// A type check takes half a second alone, and tests run beside other work.
+setDefaultTimeout(120_000);
 
 const scratch = mkdtempSync(join(tmpdir(), "arc-commands-"));
 afterAll(() => rmSync(scratch, { recursive: true }));

@@ -1,6 +1,6 @@
 //! Every error has a fixture that produces it, a golden text, and a page for `arc explain`.
 
-import { expect, test } from "bun:test";
+import { expect, test, setDefaultTimeout } from "bun:test";
 import { mkdtempSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -8,6 +8,9 @@ import { dirname, join } from "node:path";
 import { compile } from "../../src/compiler/compile.ts";
 import { CompileError, explanations, type Diagnostic } from "../../src/compiler/diagnostics.ts";
 import { describe as describeDiagnostic } from "../../src/compiler/frame.ts";
+
+// A type check takes half a second alone, and tests run beside other work.
+setDefaultTimeout(120_000);
 
 const fixtures = join(import.meta.dir, "../fixtures/errors");
 const compiled = compile(fixtures);

@@ -1,12 +1,15 @@
 //! Types become schemas: the whole corpus as goldens, and a foreign validator that accepts and refuses values by them.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, test, setDefaultTimeout } from "bun:test";
 import Ajv2020 from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 import { join } from "node:path";
 
 import { compile } from "../../src/compiler/compile.ts";
 import { describe as describeDiagnostic } from "../../src/compiler/frame.ts";
+
+// A type check takes half a second alone, and tests run beside other work.
+setDefaultTimeout(120_000);
 
 const compiled = compile(join(import.meta.dir, "../fixtures/types"));
 const tools = new Map(compiled.tools.map((tool) => [tool.name, tool]));

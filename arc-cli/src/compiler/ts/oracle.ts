@@ -78,5 +78,5 @@ function find(program: ts.Program, options: OracleOptions): Findings {
   finder.run();
   const order = new Map(options.files.map((file, i) => [projectPath(options.root, file), i]));
   const tools = [...finder.tools].sort((a, b) => (order.get(a.access.file) ?? 0) - (order.get(b.access.file) ?? 0));
-  return { tools, aria: finder.aria, diagnostics: reporter.diagnostics };
+  return { tools, aria: finder.aria, marks: finder.marks, diagnostics: reporter.diagnostics };
 }

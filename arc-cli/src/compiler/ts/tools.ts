@@ -10,7 +10,7 @@ import { proseOf, returnsOf } from "./docs.ts";
 import { isOwn, isSdkSymbol, projectPath, spanOf, type Reporter } from "./place.ts";
 import { TypeReader } from "./types.ts";
 import type { OptionLiteral } from "../options.ts";
-import type { Access, FoundAria, FoundTool } from "../oracle.ts";
+import type { Access, FoundAria, FoundTool, Mark } from "../oracle.ts";
 import type { Shapes } from "../shape.ts";
 
 interface Export {
@@ -21,6 +21,7 @@ interface Export {
 export class ToolFinder {
   readonly tools: FoundTool[] = [];
   readonly aria: FoundAria[] = [];
+  readonly marks: Mark[] = [];
   readonly #program: ts.Program;
   readonly #checker: ts.TypeChecker;
   readonly #reporter: Reporter;
@@ -82,8 +83,10 @@ export class ToolFinder {
       const expression = unwrap(decorator.expression);
       const call = ts.isCallExpression(expression) ? expression : undefined;
       const target = call ? call.expression : expression;
-      if (this.#isMark(target, "tool")) this.#toolDecorator(decorator, node, call);
-      else if (this.#isMark(target, "aria")) this.#ariaDecorator(decorator, node, call);
+      const [isTool, isAria] = [this.#isMark(target, "tool"), this.#isMark(target, "aria")];
+      if (isTool || isAria) this.marks.push({ file: projectPath(this.#reporter.root, node.getSourceFile().fileName), start: decorator.getStart(), end: decorator.getEnd() });
+      if (isTool) this.#toolDecorator(decorator, node, call);
+      else if (isAria) this.#ariaDecorator(decorator, node, call);
     }
   }
 
