@@ -14,7 +14,7 @@ pub(crate) fn from_status(status: &Status) -> ExecuteError {
     }
     match status.code() {
         // The engine's decoder refuses a message above its bound before the service sees it.
-        Code::OutOfRange | Code::ResourceExhausted | Code::InvalidArgument => ExecuteError {
+        Code::OutOfRange => ExecuteError {
             kind: ErrorKind::Invalid,
             reason: "SPEC_INVALID".to_owned(),
             message: status.message().to_owned(),
@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn a_status_of_the_transport_means_the_engine_is_down() {
-        for code in [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled, Code::DeadlineExceeded] {
+        let codes = [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled, Code::ResourceExhausted];
+        for code in codes {
             check(&Status::new(code, "transport error"), ErrorKind::Unavailable, "QUILT_DOWN");
         }
     }

@@ -75,8 +75,12 @@ pub fn serve_in(dir: tempfile::TempDir, script: Script) -> Serving {
     let listener = UnixListener::bind(path).unwrap();
     let engine = Engine { script, seen: Arc::default(), left: watch::Sender::new(false), stdin: Arc::default() };
     let service = SyncEngineServer::new(engine.clone()).max_decoding_message_size(8 << 20);
-    let server =
-        tonic::transport::Server::builder().add_service(service).serve_with_incoming(UnixListenerStream::new(listener));
+    let server = tonic::transport::Server::builder()
+        // As the real engine: its callers are trusted with the socket.
+        .http2_max_pending_accept_reset_streams(Some(4096))
+        .http2_max_local_error_reset_streams(None)
+        .add_service(service)
+        .serve_with_incoming(UnixListenerStream::new(listener));
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     // A runtime of its own: when it is dropped, its connections break as those of a killed process do.
