@@ -1,7 +1,7 @@
 //! `arc exec` against the fake device: both directions stream, codes pass through, nothing is held in memory.
 
-import { afterAll, beforeAll, expect, mock, test } from "bun:test";
-import { createHash } from "node:crypto";
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { FailedReason } from "../../src/gen/aria/v1/common_pb.ts";
@@ -9,14 +9,13 @@ import { Profile } from "../../src/gen/aria/v1/exec_pb.ts";
 import { arc, cleanUp, newDir } from "../cli/drive.ts";
 import { FakeDevice, failed, finished, out, Refusal, succeeded } from "./fake.ts";
 
-// What is bundled is the compiler's business and tested there; here it is 600 kB of something.
-const program = Buffer.alloc(600_000, 9);
-mock.module("../../src/bundle/program.ts", () => ({ buildProgram: async () => ({ bytes: new Uint8Array(program) }) }));
-
 const device = new FakeDevice();
 const env = { ARC_CONFIG_DIR: join(newDir(), "arc") };
+// The fake runs nothing; what the file says does not matter here.
+const script = join(newDir(), "p.ts");
 
 beforeAll(async () => {
+  writeFileSync(script, "console.log(1);\n");
   await device.listenTls();
   const socket = join(newDir(), "s");
   await device.listenSocket(socket);
@@ -31,17 +30,19 @@ const started = { case: "started" as const, value: { invocationId: "run-1", sand
 
 test("every option reaches the device, the program is put once", async () => {
   device.program = async (_start, run) => run.say(finished(succeeded("")));
-  const words = ["exec", "p.ts", "--token", "kv:a:rw", "--token", "kv:b:ro", "--env", "A=1=2", "--memory", "256M", "--cpu", "0.5", "--pids", "7", "--disk", "8MiB", "--timeout", "10s", "--profile", "tool-noexec", "--", "-x", "--json", "--"];
+  const words = ["exec", script, "--token", "kv:a:rw", "--token", "kv:b:ro", "--env", "A=1=2", "--memory", "256M", "--cpu", "0.5", "--pids", "7", "--disk", "8MiB", "--timeout", "10s", "--profile", "tool-noexec", "--", "-x", "--json", "--"];
   expect(await arc(words, { env })).toMatchObject({ code: 0, stdout: "", stderr: "" });
   expect(device.runs.at(-1)).toMatchObject({
-    bundle: { sha256: createHash("sha256").update(program).digest("hex"), sizeBytes: 600_000n },
     args: ["-x", "--json", "--"],
     env: { A: "1=2" },
     tokens: ["kv:a:rw", "kv:b:ro"],
     limits: { memoryBytes: 268435456n, cpuMillis: 500, pids: 7, diskBytes: 8388608n, wallMs: 10_000n, outputBytes: 0n },
     profile: Profile.TOOL_NOEXEC,
   });
-  expect((await arc(["exec", "p.ts"], { env })).code).toBe(0);
+  // The fake keeps a blob only when digest and size are true.
+  const bundle = device.runs.at(-1)?.bundle;
+  expect(device.blobs.get(bundle?.sha256 ?? "")).toHaveLength(Number(bundle?.sizeBytes));
+  expect((await arc(["exec", script], { env })).code).toBe(0);
   expect(device.runs.at(-1)?.profile).toBe(Profile.TOOL);
   expect(device.calls.filter((name) => name === "PutBlob")).toHaveLength(1);
 });
@@ -70,7 +71,7 @@ test("stdin goes up while stdout comes down, byte for byte", async () => {
     order.push("out");
     answered.resolve();
   };
-  const ran = await arc(["exec", "p.ts"], { env, stdin: stdin(), onStdout });
+  const ran = await arc(["exec", script], { env, stdin: stdin(), onStdout });
   expect([ran.code, got, order]).toEqual([0, 768, ["in", "out", "in", "out", "in", "out"]]);
 });
 
@@ -80,7 +81,7 @@ test("stdout and stderr stay apart and raw", async () => {
     await run.say(out("oops", 2));
     await run.say(finished(failed(FailedReason.EXITED, "exited", { exitCode: 3 })));
   };
-  const ran = await arc(["exec", "p.ts"], { env, tty: true });
+  const ran = await arc(["exec", script], { env, tty: true });
   expect([ran.code, ran.stderr]).toEqual([3, "oops"]);
 });
 
@@ -98,7 +99,7 @@ test("a reader that is slow holds the program back", async () => {
     await Bun.sleep(300);
     ahead = sent * 16_384 - seen;
   };
-  expect((await arc(["exec", "p.ts"], { env, onStdout })).code).toBe(0);
+  expect((await arc(["exec", script], { env, onStdout })).code).toBe(0);
   expect(seen).toBe(2000 * 16_384);
   // Without back-pressure all 32 MB would have been sent during the pause.
   expect(ahead).toBeLessThan(8 * 1_048_576);
@@ -117,9 +118,9 @@ const codes: [ReturnType<typeof failed> | ReturnType<typeof succeeded> | { case:
 ];
 test.each(codes)("outcome %j is exit %i", async (kind, code, text) => {
   device.program = async (_start, run) => run.say(finished(kind));
-  const ran = await arc(["exec", "p.ts"], { env });
+  const ran = await arc(["exec", script], { env });
   expect([ran.code, ran.stdout, ran.stderr]).toEqual([code, "", text === "" ? "" : `arc: p.ts: ${text}\n`]);
-  const last = JSON.parse((await arc(["exec", "p.ts", "--json"], { env })).stdout.trim().split("\n").at(-1) ?? "");
+  const last = JSON.parse((await arc(["exec", script, "--json"], { env })).stdout.trim().split("\n").at(-1) ?? "");
   expect(last).toMatchObject({ type: "outcome", exit: code, outcome: { kind: kind.case } });
 });
 
@@ -133,7 +134,7 @@ test("--json is NDJSON that loses no byte, and ends with the outcome", async () 
     await run.say(out(euro.subarray(0, 2)));
     await run.say(finished(failed(FailedReason.EXITED, "exited", { exitCode: 4 })));
   };
-  const ran = await arc(["exec", "p.ts", "--json"], { env });
+  const ran = await arc(["exec", script, "--json"], { env });
   const lines = ran.stdout.trim().split("\n").map((line) => JSON.parse(line));
   expect(lines.map(({ type }) => type)).toEqual(["started", "stdout", "stderr", "stdout", "outcome"]);
   expect(lines[1].text).toBe("€");
@@ -147,15 +148,15 @@ test("what never ran is 125, whatever the reason", async () => {
   device.program = async () => {
     throw new Refusal(status.PERMISSION_DENIED, "EXEC_DISABLED", "off");
   };
-  const disabled = await arc(["exec", "p.ts"], { env });
+  const disabled = await arc(["exec", script], { env });
   expect([disabled.code, disabled.stderr]).toEqual([125, expect.stringContaining("EXEC_DISABLED")]);
-  const json = await arc(["exec", "p.ts", "--json"], { env });
+  const json = await arc(["exec", script, "--json"], { env });
   expect(json.json()).toMatchObject({ type: "outcome", exit: 125, outcome: { kind: "never_ran" }, error: { code: "EXEC_DISABLED" } });
-  expect((await arc(["exec", "p.ts"], { env: { ARC_CONFIG_DIR: "/nonexistent" } })).code).toBe(125);
-  for (const words of [["exec"], ["exec", "p.ts", "--nope"], ["exec", "p.ts", "--memory", "much"], ["exec", "p.ts", "--env", "=x"], ["exec", "p.ts", "--profile", "root"], ["exec", "p.ts", "--env", "A=1", "--env", "A=2"]]) {
+  expect((await arc(["exec", script], { env: { ARC_CONFIG_DIR: "/nonexistent" } })).code).toBe(125);
+  for (const words of [["exec"], ["exec", script, "--nope"], ["exec", script, "--memory", "much"], ["exec", script, "--env", "=x"], ["exec", script, "--profile", "root"], ["exec", script, "--env", "A=1", "--env", "A=2"]]) {
     expect((await arc(words, { env })).code).toBe(125);
   }
-  const session = await arc(["exec", "p.ts", "--session", "/tmp", "--json"], { env });
+  const session = await arc(["exec", script, "--session", "/tmp", "--json"], { env });
   expect([session.code, session.json().error.code]).toEqual([125, "UNIMPLEMENTED"]);
 });
 
@@ -171,7 +172,7 @@ test("a device that goes away in the middle is said so", async () => {
     setTimeout(() => other.stop(), 20);
     await run.cancelled;
   };
-  const ran = await arc(["exec", "p.ts", "--json"], { env: own });
+  const ran = await arc(["exec", script, "--json"], { env: own });
   const last = JSON.parse(ran.stdout.trim().split("\n").at(-1) ?? "");
   expect([ran.code, last.type, last.outcome]).toEqual([125, "outcome", { kind: "unknown" }]);
   expect(last.error.message).toContain("how it ended is not known");
@@ -186,7 +187,7 @@ test("Ctrl-C cancels the program and is exit 130", async () => {
     await run.cancelled;
     seen.resolve();
   };
-  const ran = await arc(["exec", "p.ts"], { env, signal: stop.signal });
+  const ran = await arc(["exec", script], { env, signal: stop.signal });
   expect([ran.code, ran.stderr]).toEqual([130, expect.stringContaining("p.ts: cancelled")]);
   await seen.promise;
   const again = new AbortController();
@@ -195,7 +196,7 @@ test("Ctrl-C cancels the program and is exit 130", async () => {
     again.abort(new Error("SIGINT"));
     await run.cancelled;
   };
-  const json = await arc(["exec", "p.ts", "--json"], { env, signal: again.signal });
+  const json = await arc(["exec", script, "--json"], { env, signal: again.signal });
   expect(JSON.parse(json.stdout.trim().split("\n").at(-1) ?? "")).toMatchObject({ type: "outcome", exit: 130, outcome: { kind: "cancelled", by: "caller" } });
 });
 
@@ -210,6 +211,6 @@ test("a reader of stdout that left cancels the program", async () => {
   const onStdout = (): void => {
     throw new ClosedPipe("gone");
   };
-  expect((await arc(["exec", "p.ts"], { env, onStdout })).code).toBe(141);
+  expect((await arc(["exec", script], { env, onStdout })).code).toBe(141);
   await seen.promise;
 });
