@@ -172,11 +172,12 @@ ${options.ariaToml ?? ""}`);
   try {
     await start.quiltd();
     await start.ariad();
+    // The port the kernel chose stays this host's own across restarts, as contexts hold it.
+    const listen = (JSON.parse(readFileSync(readyFile, "utf8")) as Ready).listen;
+    const config = join(dir, "etc/aria.toml");
+    writeFileSync(config, readFileSync(config, "utf8").replace("127.0.0.1:0", listen));
     const host: Host = {
-      dir, configDir, ariadSocket, quiltSocket, cgroupName, uidBase, stop,
-      get listen() {
-        return (JSON.parse(readFileSync(readyFile, "utf8")) as Ready).listen;
-      },
+      dir, configDir, ariadSocket, quiltSocket, cgroupName, uidBase, stop, listen,
       pids: () => ({ ariad: daemons.ariad?.pid ?? 0, quiltd: daemons.quiltd?.pid ?? 0 }),
       arc: (args, more = {}) => run([arcProgram, ...args], { ...more, env: { ARC_CONFIG_DIR: configDir, NO_COLOR: "1", ...more.env } }),
       async restart(name, signal = "SIGTERM") {
