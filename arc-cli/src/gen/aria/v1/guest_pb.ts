@@ -139,7 +139,7 @@ export const ResultFrameSchema: GenMessage<ResultFrame> = /*@__PURE__*/
  */
 export type FailureFrame = Message<"aria.v1.FailureFrame"> & {
   /**
-   * "threw" or "result" (the value has no JSON form).
+   * "threw", "result" (the value has no JSON form) or "too-large" (it does not fit a frame).
    *
    * @generated from field: string kind = 1;
    */
