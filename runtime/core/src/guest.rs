@@ -63,6 +63,11 @@ pub enum Answer {
         /// May be empty.
         stack: String,
     },
+    /// The answer does not fit a frame.
+    TooLarge {
+        /// One line.
+        message: String,
+    },
 }
 
 /// Everything kept of a guest's frames: one answer, one defect, one count.
@@ -210,6 +215,7 @@ fn failure_frame(failure: &Map<String, Value>) -> Result<Answer, Refused> {
     match text("kind") {
         "threw" => Ok(Answer::Threw { message, stack }),
         "result" => Ok(Answer::NoJson { message, stack }),
+        "too-large" => Ok(Answer::TooLarge { message }),
         _ => Err(Refused::Answer("a failure of unknown kind".into())),
     }
 }

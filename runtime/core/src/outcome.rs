@@ -132,6 +132,7 @@ pub fn decide(record: &GuestRecord, ended: &Ended, validate: impl FnOnce(&Value)
         Some(Answer::Threw { .. }) if overrules_failure(ended.reason) => ended_outcome(ended),
         Some(Answer::Threw { message, stack }) => failed(FailedReason::Threw, message, stack),
         Some(Answer::NoJson { message, stack }) => failed(FailedReason::ResultInvalid, message, stack),
+        Some(Answer::TooLarge { message }) => failed(FailedReason::OutputTooLarge, message, ""),
         None => ended_outcome(ended),
     }
 }
@@ -241,6 +242,12 @@ mod tests {
         ] {
             check(&[result("1")], reason, "succeeded");
         }
+    }
+
+    #[test]
+    fn an_answer_that_fits_no_frame_is_output_too_large() {
+        let frame = br#"{"failure":{"kind":"too-large","message":"1048577 bytes"}}"#.to_vec();
+        check(&[frame], EndReason::Exited(0), "OUTPUT_TOO_LARGE");
     }
 
     #[test]
