@@ -117,6 +117,11 @@ cgroup_name = "${cgroupName}"
 uid_base = ${uidBase}
 uid_count = ${uidBlock}
 code_roots = ["${dir}/aria"]
+[state]
+dir = "${dir}/quilt"
+[[policy]]
+name = "key-value stores are for everybody on this stand"
+kinds = ["kv"]
 ${options.quiltToml ?? ""}`);
   writeFileSync(join(dir, "etc/aria.toml"), `
 [node]
