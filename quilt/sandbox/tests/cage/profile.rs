@@ -149,12 +149,7 @@ fn the_mounts_are_exactly_these() {
 fn the_shim_holds_nothing_and_has_no_rights() {
     needs_cages!();
     let (sandbox, _io, _app) = started(&engine(), WAIT, with_stdin);
-    let pids = pids_of(sandbox.id());
-    let is_shim = |pid: &&u32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
-    };
-    let shim = pids.iter().find(is_shim).expect("the shim");
+    let shim = shim_pid(sandbox.id());
     let status = fs::read_to_string(format!("/proc/{shim}/status")).expect("status");
     let status = keyed(&status);
     assert_eq!(

@@ -100,15 +100,15 @@ fn a_cage_too_small_for_its_program_is_out_of_memory() {
 #[test]
 fn processes_end_with_eagain_and_are_noted() {
     needs_cages!();
+    // Raw forks: the children of a JavaScript engine crash at once, but count until they are waited for.
     let script = r#"
-        import { dlopen } from "bun:ffi";
-        const { symbols } = dlopen("libc.so.6", { fork: { args: [], returns: "i32" }, pause: { args: [], returns: "i32" }, __errno_location: { args: [], returns: "ptr" } });
-        import { read } from "bun:ffi";
+        import { dlopen, read } from "bun:ffi";
+        const { symbols } = dlopen("libc.so.6", { fork: { args: [], returns: "i32" }, __errno_location: { args: [], returns: "ptr" } });
         let made = 0;
         let errno = 0;
         for (; made < 500; made++) {
           const pid = symbols.fork();
-          if (pid === 0) for (;;) symbols.pause();
+          if (pid === 0) for (;;);
           if (pid < 0) { errno = read.i32(symbols.__errno_location()!, 0); break; }
         }
         console.log(JSON.stringify({ made, errno }));

@@ -221,11 +221,28 @@ pub(crate) fn pids_of(id: &str) -> Vec<u32> {
 /// The host pid of the program itself: pid 2 of the cage.
 #[track_caller]
 pub(crate) fn program_pid(id: &str) -> u32 {
-    let is_program = |pid: &u32| {
+    pid_inside(id, 2)
+}
+
+/// The host pid of the shim: pid 1 of the cage.
+#[track_caller]
+pub(crate) fn shim_pid(id: &str) -> u32 {
+    pid_inside(id, 1)
+}
+
+#[track_caller]
+fn pid_inside(id: &str, inside: u32) -> u32 {
+    let is_it = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t2"))
+        status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with(&format!("\t{inside}")))
     };
-    pids_of(id).into_iter().find(is_program).expect("the program is in the cage")
+    pids_of(id).into_iter().find(is_it).expect("the process is in the cage")
+}
+
+/// Host pids of all children of a process, zombies too.
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 pub(crate) fn text_of(mut file: &File) -> String {
