@@ -108,9 +108,6 @@ const unfit: readonly (readonly [string, string, RegExp])[] = [
   ["a Promise inside", "return { p: Promise.resolve(1) };", /result\.p is a Promise/],
   ["an Error", "return new Error('x');", /result is a Error/],
   ["a getter that throws", "return { get a() { throw new Error('gotcha'); } };", /gotcha/],
-  ["a huge sparse array", "return new Array(1e9);", /over 1048576 bytes/],
-  ["128 MiB", 'return "x".repeat(128 * 1024 * 1024);', /over 1048576 bytes/],
-  ["text that grows in JSON", 'return "\\u0001".repeat(900_000);', /does not fit a frame/],
 ];
 
 describe.concurrent("an answer that is no JSON is refused with its place:", () => {
@@ -118,6 +115,22 @@ describe.concurrent("an answer that is no JSON is refused with its place:", () =
     test(what, async () => {
       const found = failure(await run(body));
       expect(found["kind"]).toBe("result");
+      expect(String(found["message"])).toMatch(message);
+    });
+  }
+});
+
+const oversized: [string, string, RegExp][] = [
+  ["a huge sparse array", "return new Array(1e9);", /over 1048576 bytes/],
+  ["128 MiB", 'return "x".repeat(128 * 1024 * 1024);', /over 1048576 bytes/],
+  ["text that grows in JSON", 'return "\\u0001".repeat(900_000);', /does not fit a frame/],
+];
+
+describe.concurrent("an answer that fits no frame is too large, which is another failure:", () => {
+  for (const [what, body, message] of oversized) {
+    test(what, async () => {
+      const found = failure(await run(body));
+      expect(found["kind"]).toBe("too-large");
       expect(String(found["message"])).toMatch(message);
     });
   }

@@ -25,7 +25,8 @@ let ended = false;
 async function fail(kind: "threw" | "result", error: unknown): Promise<void> {
   if (ended) return;
   ended = true;
-  await door.writeLast({ failure: { kind, ...describe(error) } });
+  const tooLarge = kind === "result" && error instanceof CodecError && error.name === "OutputTooLarge";
+  await door.writeLast({ failure: { kind: tooLarge ? "too-large" : kind, ...describe(error) } });
 }
 
 async function succeed(outputJson: string): Promise<void> {
