@@ -128,7 +128,7 @@ pub fn reap_until(child: i32) -> io::Result<i32> {
     }
 }
 
-/// A limited cgroup leaf with this process in it.
+/// A limited cgroup leaf with a process in it.
 #[derive(Debug)]
 pub struct Leaf {
     cgroup: Arc<dyn Cgroup>,
@@ -136,10 +136,17 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// Makes the leaf below `home` and puts process `pid` into it.
+    /// Makes the leaf below `home` and puts process `pid` into it. Removes leaves of processes that are gone: whoever
+    /// made them was killed before it could.
     pub fn enter(home: &str, pid: u32, limits: &Limits) -> Result<Leaf, OpenError> {
         let cgroup: Arc<dyn Cgroup> = Arc::from(cgroup::detect(home)?);
         let failed = |source| OpenError::Cgroup { path: cgroup.home().into(), source };
+        for leaf in cgroup.leaves().map_err(failed)? {
+            let maker = leaf.rsplit('-').next().unwrap_or_default();
+            if !std::path::Path::new("/proc").join(maker).exists() {
+                cgroup::destroy(cgroup.as_ref(), &leaf).map_err(failed)?;
+            }
+        }
         let name = format!("{LEAF_PREFIX}weak-{pid}");
         cgroup.create(&name).map_err(failed)?;
         let leaf = Leaf { cgroup: cgroup.clone(), name };
@@ -150,7 +157,7 @@ impl Leaf {
 
 impl Drop for Leaf {
     fn drop(&mut self) {
+        // What cannot be removed now, the next one removes.
         let _ = cgroup::destroy(self.cgroup.as_ref(), &self.name);
-        self.cgroup.close();
     }
 }

@@ -19,6 +19,8 @@ use quilt_sandbox::for_weak_launcher::{self as steps, Leaf, Request, Step, Templ
 
 use layers::Without;
 
+/// Our cgroup directory; shared by all weak launchers, and left in place.
+const HOME: &str = "quilt-weak";
 const NEVER_RAN: i32 = 125;
 const USAGE: &str = "usage: weak-launcher --root DIR [--app DIR] [--without LAYER,…] [--profile tool|tool-noexec]
          [--env NAME=VALUE]… [--uid N] [--memory BYTES] [--pids N] [--cpu MILLIS] [--disk BYTES] -- PROGRAM [ARGUMENT…]
@@ -112,8 +114,7 @@ fn run(options: &Options) -> Result<i32> {
         cpu_millis: limit("cpu", options.limits.cpu_millis.into(), NO_LIMITS.cpu_millis.into()) as u32,
         disk_bytes: options.limits.disk_bytes,
     };
-    let home = format!("quilt-weak-{}", std::process::id());
-    let leaf = Leaf::enter(&home, launcher as u32, &limits);
+    let leaf = Leaf::enter(HOME, launcher as u32, &limits);
     if leaf.is_ok() {
         nix::unistd::write(&enter, &[1])?;
     }
