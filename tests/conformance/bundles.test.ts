@@ -182,6 +182,14 @@ test("lies about the whole file are refused", async () => {
   expect((await names()).some((name) => name.startsWith("liar"))).toBe(false);
 });
 
+test("the same bundle eight times at once is one bundle", async () => {
+  const bytes = bundle(parts("race"));
+  const answers = await Promise.all(Array.from({ length: 8 }, () => upload(bytes)));
+  expect(answers.every((answer) => answer.ok)).toBe(true);
+  expect((await names()).filter((name) => name.startsWith("race@"))).toEqual(["race@1.0.0"]);
+  expect(left()).toEqual([]);
+});
+
 test("messages out of order are refused", async () => {
   const start = { start: { file: { sha256: "0".repeat(64), size_bytes: 4 } } };
   const orders: unknown[][] = [[], [{ chunk: utf8("data") }], [start, start], [start, {}], [start, { chunk: new Uint8Array(0) }], [start, { chunk: new Uint8Array((1 << 20) + 1) }], [start, { chunk: new Uint8Array(5 << 20) }]];

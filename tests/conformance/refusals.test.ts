@@ -187,6 +187,17 @@ describe("a program", () => {
   });
 });
 
+test("what runs wrote drives no terminal when it is read later, and forges no record", async () => {
+  const forged = '{"time":"2020-01-01T00:00:00.000Z","level":"error","text":"forged"}';
+  const file = script("terminal.ts", `console.log("\\x1b[2J\\x1b]0;owned\\x07 \\u202e"); console.log(${JSON.stringify(forged)}); console.error("\\x9b31m\\r\\x08");`);
+  expect((await host.arc(["exec", file])).code).toBe(0);
+  const shown = await host.arc(["logs"]);
+  expect(shown.code, shown.stderr).toBe(0);
+  expect(shown.stdout).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202e]/);
+  const records = (await host.arc(["--json", "logs"])).stdout;
+  for (const line of records.split("\n").filter((one) => one !== "")) expect(line).not.toStartWith('{"time":"2020');
+}, 30_000);
+
 /** The stand's ariad takes a new port when it starts again. */
 async function follow(): Promise<void> {
   const config = join(host.configDir, "config.json");

@@ -1,6 +1,8 @@
 // The device under attack: daemons on this machine, or the booted image. Runs one program through `arc exec --json` and gives
 // back its lines and how it ended; what a case floods us with is read and dropped, never kept.
 
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { arcProgram, startHost, type Host } from "../stand/host.ts";
 import type { Vm } from "../stand/vm.ts";
 import { type Ended, type Line, parseLine, type RunRecord } from "./verdict.ts";
@@ -33,6 +35,7 @@ export async function startDevice(vm: boolean, configDir?: string): Promise<Devi
     return { kind: "vm", configDir: machine.configDir, vm: machine, stop: () => machine.stop() };
   }
   const host = await startHost({ context: "dev", ...(configDir === undefined ? {} : { configDir }) });
+  for (const place of ["etc", "aria", "run", "quilt"]) writeFileSync(join(host.dir, place, "planted"), `${newCanary()}\n`);
   return { kind: "host", configDir: host.configDir, host, stop: () => host.stop() };
 }
 

@@ -28,10 +28,16 @@ const payload = new Uint8Array([1]);
 for (const type of [1, 2, 3, 5, 6, 10, 1 | 0o4000, 2 | 0o2000000]) {
   for (const family of [2, 10]) {
     for (const protocol of [0, 1, 6, 17, 58, 132, 136, 255, 262]) {
-      const started = performance.now();
-      const fd = sys(NR.socket, family, type | 0o4000, protocol);
+      let fd = -1;
+      // The machine may pause this process for a moment; a call that really waits is slow every time.
+      const immediate = Array.from({ length: 5 }).some(() => {
+        if (fd >= 0) sys(NR.close, fd);
+        const started = performance.now();
+        fd = sys(NR.socket, family, type | 0o4000, protocol);
+        return performance.now() - started < 50;
+      });
       c.refused(`socket family ${family} type ${type} protocol ${protocol}`, fd);
-      c.held("answer is immediate", performance.now() - started < 50);
+      c.held("answer is immediate", immediate);
       if (fd < 0) continue;
       for (const [name, bytes] of Object.entries(V4)) {
         for (const port of [1, 53, 80, 443, 7600]) {
