@@ -185,7 +185,9 @@ test("lies about the whole file are refused", async () => {
 test("the same bundle eight times at once is one bundle", async () => {
   const bytes = bundle(parts("race"));
   const answers = await Promise.all(Array.from({ length: 8 }, () => upload(bytes)));
-  expect(answers.every((answer) => answer.ok)).toBe(true);
+  // More at once than the device takes from one owner are told so; the others get the one bundle.
+  expect(answers.filter((answer) => answer.ok).length).toBeGreaterThan(0);
+  for (const answer of answers) if (!answer.ok) expect(answer.refusal).toMatchObject({ code: status.RESOURCE_EXHAUSTED, reason: "QUEUE_FULL" });
   expect((await names()).filter((name) => name.startsWith("race@"))).toEqual(["race@1.0.0"]);
   expect(left()).toEqual([]);
 });
