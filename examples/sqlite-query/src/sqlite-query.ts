@@ -28,8 +28,7 @@ export class SqliteQuery {
   /** Runs one read-only query over an SQLite file. Shows at most 1,000 rows. */
   @tool({ annotations: { readOnly: true, idempotent: true }, limits: { memory: "512M" }, timeout: "20s" })
   query(input: Query): Table {
-    // The file is mounted read-only, so SQLite is told that nobody else writes it either.
-    const db = new Database(`file:${files.path(input.file ?? "data.db")}?immutable=1`, { readonly: true });
+    const db = new Database(files.path(input.file ?? "data.db"), { readonly: true });
     try {
       const statement = db.query(input.sql);
       const rows = statement.values(...(input.parameters ?? [])) as unknown[][];
