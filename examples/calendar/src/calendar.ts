@@ -43,7 +43,7 @@ export interface Event extends Rule {
 
 export class Calendar {
   /** Every occurrence of a recurrence rule, in UTC. */
-  @tool({ annotations: { readOnly: true, idempotent: true }, timeout: "10s" })
+  @tool({ annotations: { readOnly: true, idempotent: true }, timeout: "60s" })
   expand(input: Rule): { occurrences: Date[]; more: boolean; text: string } {
     const limit = Math.min(input.limit ?? 100, COUNT_MAX);
     const rule = rrulestr(input.rule, { dtstart: input.start });
@@ -60,7 +60,7 @@ export class Calendar {
   }
 
   /** Writes a recurring event as an iCalendar file, which comes back with the answer. */
-  @tool({ annotations: { idempotent: true }, timeout: "10s" })
+  @tool({ annotations: { idempotent: true }, timeout: "60s" })
   async event(input: Event): Promise<{ file: string; first: Date; last?: Date; days: number }> {
     const { occurrences, more } = this.expand(input);
     const [first] = occurrences;

@@ -21,7 +21,7 @@ export interface Question {
 
 export class JsonSchema {
   /** Checks a document against a JSON Schema and lists every problem, not only the first. */
-  @tool({ annotations: { readOnly: true, idempotent: true }, timeout: "10s" })
+  @tool({ annotations: { readOnly: true, idempotent: true }, timeout: "60s" })
   validate(input: Question): Verdict {
     const ajv = new Ajv2020({ allErrors: true, strict: false });
     addFormats.default(ajv);

@@ -26,7 +26,7 @@ const TAGS = ["h1", "h2", "h3", "h4", "h5", "h6", "p", "a", "ul", "ol", "li", "b
 
 export class Markdown {
   /** Turns Markdown, with whatever HTML is in it, into HTML that is safe to show. */
-  @tool({ title: "Render Markdown", annotations: { readOnly: true, idempotent: true }, timeout: "10s" })
+  @tool({ title: "Render Markdown", annotations: { readOnly: true, idempotent: true }, timeout: "60s" })
   async render(input: Source): Promise<Page> {
     const raw = await marked.parse(input.markdown, { gfm: true });
     const links: string[] = [];
@@ -47,7 +47,7 @@ export class Markdown {
   }
 
   /** The headings of a Markdown text, as an outline. */
-  @tool({ annotations: { readOnly: true, idempotent: true }, timeout: "10s" })
+  @tool({ annotations: { readOnly: true, idempotent: true }, timeout: "60s" })
   outline(input: { markdown: string }): { headings: Heading[] } {
     const headings = marked.lexer(input.markdown).flatMap((token) => (token.type === "heading" ? [{ level: token.depth as number, text: String(token.text) }] : []));
     return { headings };

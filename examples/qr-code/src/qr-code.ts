@@ -39,7 +39,7 @@ const QUIET = 4;
 export const encode = defineTool({
   title: "Make a QR code",
   annotations: { idempotent: true },
-  timeout: "10s",
+  timeout: "60s",
   run: async (input: Request): Promise<Code> => {
     const code = qrcode(0, LEVELS[input.robustness ?? "medium"]);
     qrcode.stringToBytes = (text: string) => Array.from(new TextEncoder().encode(text));

@@ -26,7 +26,7 @@ export interface Table {
 
 export class SqliteQuery {
   /** Runs one read-only query over an SQLite file. Shows at most 1,000 rows. */
-  @tool({ annotations: { readOnly: true, idempotent: true }, limits: { memory: "512M" }, timeout: "20s" })
+  @tool({ annotations: { readOnly: true, idempotent: true }, limits: { memory: "512M" }, timeout: "60s" })
   query(input: Query): Table {
     const db = new Database(files.path(input.file ?? "data.db"), { readonly: true });
     try {
@@ -39,7 +39,7 @@ export class SqliteQuery {
   }
 
   /** Tables and views of an SQLite file, with their definitions. */
-  @tool({ annotations: { readOnly: true, idempotent: true }, timeout: "10s" })
+  @tool({ annotations: { readOnly: true, idempotent: true }, timeout: "60s" })
   schema(input: { file?: string }): { objects: { name: string; kind: string; sql: string }[] } {
     const table = this.query({ file: input.file ?? "data.db", sql: "select name, type, coalesce(sql, '') from sqlite_schema where name not like 'sqlite_%' order by name" });
     return { objects: table.rows.map(([name, kind, sql]) => ({ name: String(name), kind: String(kind), sql: String(sql) })) };

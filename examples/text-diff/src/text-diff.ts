@@ -38,7 +38,7 @@ export interface Run {
 /** The unified diff between two texts, with counts of lines. */
 export const diff = defineTool({
   annotations: { readOnly: true, idempotent: true },
-  timeout: "20s",
+  timeout: "60s",
   run: (input: Versions): Difference => {
     if (input.before === input.after) return { patch: "", added: 0, removed: 0 };
     const name = input.name ?? "text";
@@ -51,7 +51,7 @@ export const diff = defineTool({
 /** Word by word, for showing a change inside a line. */
 export const words = defineTool({
   annotations: { readOnly: true, idempotent: true },
-  timeout: "20s",
+  timeout: "60s",
   run: (input: { before: string; after: string }): { runs: Run[] } => ({
     runs: diffWordsWithSpace(input.before, input.after).map((part): Run => ({ kind: part.added ? "added" : part.removed ? "removed" : "same", text: part.value })),
   }),
@@ -60,7 +60,7 @@ export const words = defineTool({
 /** Applies a unified diff; says so when it does not fit. */
 export const patch = defineTool({
   annotations: { idempotent: false },
-  timeout: "20s",
+  timeout: "60s",
   run: (input: { text: string; patch: string }): { applied: true; text: string } | { applied: false; reason: string } => {
     const text = applyPatch(input.text, input.patch);
     return text === false ? { applied: false, reason: "the patch does not fit this text" } : { applied: true, text };

@@ -146,7 +146,7 @@ pub fn decide_program(ended: &Ended) -> Outcome {
 }
 
 fn overrules_failure(reason: EndReason) -> bool {
-    matches!(reason, EndReason::OomKilled | EndReason::Deadline | EndReason::Seccomp)
+    matches!(reason, EndReason::OomKilled | EndReason::Deadline | EndReason::Seccomp | EndReason::OutputTooLarge)
 }
 
 fn ended_outcome(ended: &Ended) -> Outcome {
@@ -338,9 +338,13 @@ mod tests {
 
     #[test]
     fn the_machines_reason_explains_an_exception() {
-        for (reason, label) in
-            [(EndReason::OomKilled, "OOM_KILLED"), (EndReason::Deadline, "DEADLINE"), (EndReason::Seccomp, "SECCOMP")]
-        {
+        use EndReason as E;
+        for (reason, label) in [
+            (E::OomKilled, "OOM_KILLED"),
+            (E::Deadline, "DEADLINE"),
+            (E::Seccomp, "SECCOMP"),
+            (E::OutputTooLarge, "OUTPUT_TOO_LARGE"),
+        ] {
             check(&[failure("threw")], reason, label);
         }
         for reason in [EndReason::Exited(1), EndReason::Signalled(6), EndReason::PidsLimit, EndReason::DiskLimit] {
