@@ -3,7 +3,13 @@
 //! Protobuf types stop at the four places that speak gRPC; everything else uses domain types.
 
 /// The device API.
-#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated from proto/aria/v1, documented there")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    unreachable_pub,
+    reason = "generated from proto/aria/v1, documented there"
+)]
 pub mod aria {
     /// Version 1.
     pub mod v1 {
@@ -12,7 +18,13 @@ pub mod aria {
 }
 
 /// The Quilt sync-engine.
-#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated from proto/quilt/v1, documented there")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    unreachable_pub,
+    reason = "generated from proto/quilt/v1, documented there"
+)]
 pub mod quilt {
     /// Version 1.
     pub mod v1 {

@@ -34,7 +34,8 @@ impl Cage {
             pool: 2,
         };
         let engine = Engine::open(config).context("open the engine")?;
-        let app = open(work, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).context("open the program's directory")?;
+        let app = open(work, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .context("open the program's directory")?;
         Ok(Self { engine, app })
     }
 }

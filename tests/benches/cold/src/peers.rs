@@ -79,7 +79,8 @@ fn hide_unified_tree() -> anyhow::Result<()> {
         return Ok(());
     }
     unshare(CloneFlags::CLONE_NEWNS).context("own mount namespace")?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).context("private mounts")?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .context("private mounts")?;
     umount2(unified, MntFlags::MNT_DETACH).context("hide the unified tree")
 }
 
@@ -99,7 +100,12 @@ pub(crate) fn serve(args: &[String]) -> anyhow::Result<()> {
         #[allow(clippy::disallowed_methods, reason = "a bench starts its peers")]
         let output = Command::new(program).args(rest).stdin(Stdio::null()).output().context("run the peer")?;
         let micros = start.elapsed().as_micros();
-        ensure!(output.stdout == EXPECTED, "{program} answered {:?}: {}", output.stdout, String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.stdout == EXPECTED,
+            "{program} answered {:?}: {}",
+            output.stdout,
+            String::from_utf8_lossy(&output.stderr)
+        );
         writeln!(stdout, "{micros}")?;
         stdout.flush()?;
     }
@@ -122,6 +128,7 @@ pub(crate) fn bare(root: &Path, work: &Path) -> anyhow::Result<Peer> {
 /// bubblewrap with every namespace, in a leaf with our limits.
 pub(crate) fn bubblewrap(root: &Path, work: &Path) -> anyhow::Result<Peer> {
     let leaves = limited_leaf(&format!("aria-bench-leaf-{}", std::process::id()))?;
+    #[rustfmt::skip]
     let argv = words(&[
         "bwrap", "--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", "--clearenv", "--setenv", "HOME", "/tmp", "--ro-bind", &text(root), "/", "--proc", "/proc", "--dev", "/dev",
@@ -164,6 +171,7 @@ pub(crate) fn crun(root: &Path, work: &Path) -> anyhow::Result<Peer> {
     fs::create_dir_all(&bundle).context("create the crun bundle")?;
     fs::write(bundle.join("config.json"), crun_config(root, work)?.to_string()).context("write config.json")?;
     let id = format!("aria-bench-crun-{}", std::process::id());
+    #[rustfmt::skip]
     let argv = words(&["crun", "--cgroup-manager=cgroupfs", "--root", &text(&work.join("crun-state")), "run", "--bundle", &text(&bundle), &id]);
     Peer::start("crun", Vec::new(), &argv)
 }
@@ -171,7 +179,8 @@ pub(crate) fn crun(root: &Path, work: &Path) -> anyhow::Result<Peer> {
 fn crun_config(root: &Path, work: &Path) -> anyhow::Result<serde_json::Value> {
     let root = fs::canonicalize(root).context("tool root")?;
     let work = fs::canonicalize(work).context("work directory")?;
-    let namespaces: Vec<_> = ["pid", "network", "ipc", "uts", "mount", "cgroup"].iter().map(|kind| json!({ "type": kind })).collect();
+    let namespaces: Vec<_> =
+        ["pid", "network", "ipc", "uts", "mount", "cgroup"].iter().map(|kind| json!({ "type": kind })).collect();
     Ok(json!({
         "ociVersion": "1.0.2",
         "process": {
