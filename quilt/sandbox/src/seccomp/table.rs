@@ -76,13 +76,13 @@ const ALLOWED: &[c_long] = numbers![
     SYS_accept4 SYS_bind SYS_brk SYS_chdir SYS_clock_gettime SYS_clock_nanosleep SYS_close SYS_close_range SYS_connect
     SYS_copy_file_range SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait2 SYS_eventfd2 SYS_exit SYS_exit_group
     SYS_fadvise64 SYS_fallocate SYS_fchmod SYS_fchown SYS_fcntl SYS_fdatasync SYS_fstat SYS_fsync SYS_ftruncate SYS_futex
-    SYS_getcwd SYS_getdents64 SYS_getegid SYS_geteuid SYS_getgid SYS_getgroups SYS_getpeername SYS_getpid SYS_getppid SYS_getpriority
+    SYS_getcwd SYS_getdents64 SYS_geteuid SYS_getgid SYS_getgroups SYS_getpeername SYS_getpid SYS_getpriority
     SYS_getrandom SYS_getrusage SYS_getsockname SYS_getsockopt SYS_gettid SYS_gettimeofday SYS_getuid
     SYS_inotify_add_watch SYS_inotify_init1 SYS_inotify_rm_watch SYS_kill SYS_listen SYS_lseek SYS_madvise
     SYS_mkdirat SYS_mprotect SYS_munmap SYS_nanosleep SYS_newfstatat SYS_openat SYS_pread64
-    SYS_preadv SYS_preadv2 SYS_pwrite64 SYS_pwritev SYS_read SYS_readv SYS_recvfrom SYS_recvmsg SYS_restart_syscall SYS_rseq
+    SYS_preadv2 SYS_pwrite64 SYS_pwritev SYS_read SYS_readv SYS_recvfrom SYS_recvmsg SYS_restart_syscall SYS_rseq
     SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_rt_sigsuspend SYS_sched_getaffinity SYS_sched_yield
-    SYS_sendmmsg SYS_sendto SYS_set_robust_list SYS_set_tid_address SYS_setpgid SYS_setpriority SYS_setsid SYS_setsockopt
+    SYS_sendmmsg SYS_sendto SYS_set_robust_list SYS_set_tid_address SYS_setpgid SYS_setpriority SYS_setsockopt
     SYS_shutdown SYS_sigaltstack SYS_statfs SYS_statx SYS_sysinfo SYS_tgkill SYS_timer_create SYS_timer_settime
     SYS_truncate SYS_umask SYS_uname SYS_unlinkat SYS_utimensat SYS_wait4 SYS_write SYS_writev
 ];
