@@ -11,22 +11,26 @@ mod transfer;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aria_core::UnixMs;
+use aria_core::{Name, UnixMs};
 use aria_orchestrator::Handle;
 use aria_protocol::aria::v1 as pb;
-use aria_store::Store;
+use aria_store::{BundleRecord, Store, StoreError};
+use aria_types::ErrorKind;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::Routes;
 
 use crate::identity::Identity;
 use crate::shares::Shares;
+use crate::status::refuse;
 use crate::trust::Trust;
 
 pub(crate) use transfer::UPLOADS_MAX;
 
 /// A message that carries no bulk (A01).
 const CONTROL_BYTES_MAX: usize = 4 << 20;
+/// What a list may take on the wire: less than the 4 MiB usual clients accept.
+const LIST_BYTES_MAX: usize = 3584 << 10;
 /// A message with a chunk of at most 1 MiB, and its framing.
 const CHUNK_MESSAGE_BYTES_MAX: usize = transfer::CHUNK_BYTES_MAX + 64;
 
@@ -61,6 +65,39 @@ pub(crate) fn routes(device: &Arc<Device>) -> Routes {
         .add_service(node.max_decoding_message_size(CONTROL_BYTES_MAX))
 }
 
+/// A list in the making that fits into one answer.
+struct List<T> {
+    items: Vec<T>,
+    left_bytes: usize,
+    /// What to ask instead when it does not fit.
+    instead: &'static str,
+}
+
+impl<T: prost::Message> List<T> {
+    fn new(instead: &'static str) -> Self {
+        Self { items: Vec::new(), left_bytes: LIST_BYTES_MAX, instead }
+    }
+
+    fn push(&mut self, item: T) -> Result<(), Status> {
+        // Tag and length come before each item.
+        self.left_bytes = self.left_bytes.checked_sub(item.encoded_len() + 8).ok_or_else(|| {
+            let message = format!("the list is longer than one answer may be; use {}", self.instead);
+            refuse(ErrorKind::Exhausted, "LIST_TOO_LARGE", message)
+        })?;
+        self.items.push(item);
+        Ok(())
+    }
+}
+
+/// The bundle as it is now; `None` when it was removed since it was listed.
+fn listed(store: &Store, name: &Name, version: &str) -> Result<Option<BundleRecord>, Status> {
+    match store.bundle(name, Some(version)) {
+        Ok(record) => Ok(Some(record)),
+        Err(StoreError::BundleUnknown(_)) => Ok(None),
+        Err(error) => Err(crate::status::store(error)),
+    }
+}
+
 /// The wall clock. Nothing below this crate reads it.
 pub(crate) fn now() -> UnixMs {
     UnixMs::from_system(std::time::SystemTime::now())
@@ -71,5 +108,27 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Status> + 
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => Err(crate::status::internal("blocking work", &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_fits_into_one_answer_of_a_usual_client() {
+        use prost::Message;
+        let mut list = List::new("GetTool");
+        let item = pb::Tool { description: "x".repeat(100_000), ..Default::default() };
+        let refused = loop {
+            if let Err(status) = list.push(item.clone()) {
+                break status;
+            }
+            assert!(list.items.len() < 100);
+        };
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(refused.message().contains("GetTool"));
+        let whole = pb::ListToolsResponse { tools: list.items }.encoded_len();
+        assert!(whole > 3 << 20 && whole <= LIST_BYTES_MAX, "{whole}");
     }
 }

@@ -26,7 +26,7 @@ mod runs;
 pub use blobs::{BlobLease, BlobRef, BlobWriter};
 pub use credentials::{Credential, Role};
 pub use error::StoreError;
-pub use logs::{LogEntry, LogQuery, LogSource, StoredLog};
+pub use logs::{LogEntry, LogPage, LogQuery, LogSource, StoredLog};
 pub use open::{Config, Recovered, Store};
 pub use registry::{BundleLease, BundleRecord, Installed, NewBundle};
 pub use runs::{NewRun, RunEnd, RunRecord};

@@ -1,7 +1,8 @@
 //! What runs wrote: the first mebibyte of each and its last words, all of them within one bound.
 
 use aria_core::{InvocationId, UnixMs};
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
 
 use crate::db::{Db, count, doing, int, lock};
 use crate::open::Config;
@@ -11,6 +12,12 @@ use crate::{Store, StoreError};
 const PIECE_BYTES: u64 = 32;
 const LIMIT_DEFAULT: usize = 1000;
 const LIMIT_MAX: usize = 10_000;
+/// One look ends with the piece that fills this, so that no reader makes the device hold a whole log.
+const PAGE_BYTES: u64 = 256 << 10;
+/// The pieces a query is about.
+const ASKED: &str = "FROM log JOIN run ON log.run = run.seq
+    WHERE (?1 IS NULL OR run.id = ?1) AND (?2 IS NULL OR run.tool = ?2) AND (?3 IS NULL OR run.owner = ?3)
+    AND (?4 IS NULL OR time >= ?4) AND (?5 IS NULL OR log.seq > ?5)";
 
 /// Where a line came from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,6 +93,17 @@ pub struct LogQuery {
     pub limit: usize,
 }
 
+/// What one look found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogPage {
+    /// The pieces, oldest first.
+    pub lines: Vec<StoredLog>,
+    /// [`LogQuery::after`] of the next look.
+    pub next: i64,
+    /// The look ended before the log did.
+    pub more: bool,
+}
+
 impl Store {
     /// Appends pieces in order, in one step. Beyond the head only the newest of the tail are kept. Survives `kill -9`.
     pub fn append_log(&self, id: &InvocationId, entries: &[LogEntry]) -> Result<(), StoreError> {
@@ -102,34 +120,59 @@ impl Store {
         db.forget_logs(self.inner.config.logs_bytes_max)
     }
 
-    /// Pieces, oldest first.
-    pub fn logs(&self, query: &LogQuery) -> Result<Vec<StoredLog>, StoreError> {
+    /// One page of pieces: up to the limit, or until it has a quarter mebibyte.
+    pub fn logs(&self, query: &LogQuery) -> Result<LogPage, StoreError> {
         let limit = if query.limit == 0 { LIMIT_DEFAULT } else { query.limit.min(LIMIT_MAX) };
-        let order = if query.after.is_some() { "ASC" } else { "DESC" };
+        let reads = lock(&self.inner.reads);
+        // Before the look: pieces are committed in the order of `seq`, so the look misses none up to here.
+        let newest = reads.query_row("SELECT coalesce(max(seq), 0) FROM log", [], |row| row.get(0));
+        let newest: i64 = newest.map_err(doing("find the newest log"))?;
+        let after = match query.after {
+            Some(after) => after,
+            None => before_tail(&reads, query, limit)?.unwrap_or(newest),
+        };
         let sql = format!(
             "SELECT log.seq AS seq, run.id AS id, run.tool AS tool, run.owner AS owner, time, source, level, text
-            FROM log JOIN run ON log.run = run.seq
-            WHERE (?1 IS NULL OR run.id = ?1) AND (?2 IS NULL OR run.tool = ?2) AND (?3 IS NULL OR run.owner = ?3)
-            AND (?4 IS NULL OR time >= ?4) AND (?5 IS NULL OR log.seq > ?5) ORDER BY log.seq {order} LIMIT ?6"
+            {ASKED} ORDER BY log.seq LIMIT ?6"
         );
-        let values = params![
-            query.invocation.as_ref().map(InvocationId::as_str),
-            query.tool,
-            query.owner,
-            query.since.map(|time| int(time.0)),
-            query.after,
-            int(limit as u64),
-        ];
-        let reads = lock(&self.inner.reads);
         let mut statement = reads.prepare_cached(&sql).map_err(doing("read logs"))?;
-        let rows = statement.query_map(values, stored).map_err(doing("read logs"))?;
-        let mut found: Vec<StoredLog> =
-            rows.map(|row| row.map_err(doing("read logs"))?).collect::<Result<_, StoreError>>()?;
-        if query.after.is_none() {
-            found.reverse();
+        let rows = statement
+            .query_map(params_from_iter(values(query, Some(after), limit)), stored)
+            .map_err(doing("read logs"))?;
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        for row in rows {
+            let line = row.map_err(doing("read logs"))??;
+            let next = line.seq;
+            bytes += line.entry.text.len() as u64 + PIECE_BYTES;
+            lines.push(line);
+            if lines.len() >= limit || bytes >= PAGE_BYTES {
+                return Ok(LogPage { lines, next, more: true });
+            }
         }
-        Ok(found)
+        // What was looked through and not asked for is not looked through again.
+        let next = lines.last().map_or(after, |line| line.seq).max(newest);
+        Ok(LogPage { lines, next, more: false })
     }
+}
+
+fn values(query: &LogQuery, after: Option<i64>, limit: usize) -> [Value; 6] {
+    [
+        query.invocation.as_ref().map(|id| id.as_str().to_owned()).into(),
+        query.tool.clone().into(),
+        query.owner.clone().into(),
+        query.since.map(|time| int(time.0)).into(),
+        after.into(),
+        int(limit as u64).into(),
+    ]
+}
+
+/// The place before the newest pieces of the query; `None` when there are none.
+fn before_tail(reads: &Connection, query: &LogQuery, limit: usize) -> Result<Option<i64>, StoreError> {
+    let sql = format!("SELECT min(seq) - 1 FROM (SELECT log.seq AS seq {ASKED} ORDER BY log.seq DESC LIMIT ?6)");
+    let found = reads
+        .prepare_cached(&sql)
+        .and_then(|mut sql| sql.query_row(params_from_iter(values(query, None, limit)), |row| row.get(0)));
+    found.map_err(doing("find the end of logs"))
 }
 
 /// What a run's log takes, while pieces are added.

@@ -164,11 +164,20 @@ impl Store {
         }
     }
 
-    /// All installed bundles by name, then newest version first.
-    pub fn bundles(&self) -> Result<Vec<BundleRecord>, StoreError> {
-        let mut records = self.select("SELECT * FROM bundle", [])?;
-        sort(&mut records)?;
-        Ok(records)
+    /// Name and version of all installed bundles by name, then newest version first. Not the bundles: all their manifests
+    /// together may be more than a device can hold.
+    pub fn bundles(&self) -> Result<Vec<(Name, String)>, StoreError> {
+        let reads = lock(&self.inner.reads);
+        let mut statement = reads.prepare_cached("SELECT name, version FROM bundle").map_err(doing("list bundles"))?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(doing("list bundles"))?;
+        let mut keyed = Vec::new();
+        for row in rows {
+            let (name, version): (String, String) = row.map_err(doing("list bundles"))?;
+            let parsed = read(Version::parse(&version), "bundle.version")?;
+            keyed.push((read(Name::parse(&name), "bundle.name")?, parsed, version));
+        }
+        keyed.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+        Ok(keyed.into_iter().map(|(name, _, version)| (name, version)).collect())
     }
 
     /// One version; `None` is the newest by semver precedence.

@@ -20,7 +20,7 @@ fn an_installed_bundle_is_found_again_also_after_reopening() {
     let (store, recovered) = open(directory.path());
     assert_eq!(recovered, aria_store::Recovered::default());
     assert_eq!(store.bundle(&name("weather"), Some("0.1.0")).expect("there"), record);
-    assert_eq!(store.bundles().expect("list"), [record]);
+    assert_eq!(store.bundles().expect("list"), [(record.name, record.version)]);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn newest_is_by_semver_and_not_by_text_or_time() {
     install(&store, bundle("alpha", "1.0.0")).expect("install");
     assert_eq!(store.bundle(&name("weather"), None).expect("newest").version, "0.10.0");
     let listed: Vec<String> =
-        store.bundles().expect("list").iter().map(|record| format!("{}@{}", record.name, record.version)).collect();
+        store.bundles().expect("list").iter().map(|(name, version)| format!("{name}@{version}")).collect();
     let expected = [
         "alpha@1.0.0",
         "weather@0.10.0",

@@ -14,7 +14,7 @@ fn line(text: &str) -> LogEntry {
 }
 
 fn texts(store: &Store, query: &LogQuery) -> Vec<String> {
-    store.logs(query).expect("logs").into_iter().map(|log| log.entry.text).collect()
+    store.logs(query).expect("logs").lines.into_iter().map(|log| log.entry.text).collect()
 }
 
 fn credential(key: &[u8]) -> Credential {
@@ -83,7 +83,7 @@ fn a_log_comes_back_in_order_by_any_filter() {
     let told = LogEntry { time: later(9), source: LogSource::Log, level: "warn".into(), text: "three".into() };
     store.append_log(&id(2), std::slice::from_ref(&told)).expect("log");
 
-    let all = store.logs(&LogQuery::default()).expect("logs");
+    let all = store.logs(&LogQuery::default()).expect("logs").lines;
     assert_eq!((all[2].entry.clone(), all[2].tool.as_str(), all[2].owner.as_str()), (told, "text.diff", "bob"));
     let query = LogQuery::default;
     assert_eq!(texts(&store, &query()), ["one", "two \u{1b}[31m\0", "three"]);
@@ -94,6 +94,40 @@ fn a_log_comes_back_in_order_by_any_filter() {
     assert_eq!(texts(&store, &LogQuery { since: Some(later(1)), ..query() }), ["three"]);
     assert_eq!(texts(&store, &LogQuery { after: Some(all[0].seq), limit: 1, ..query() }), ["two \u{1b}[31m\0"]);
     assert_eq!(texts(&store, &LogQuery { after: Some(all[2].seq), ..query() }), [""; 0]);
+}
+
+#[test]
+fn a_large_log_comes_in_pages_and_none_of_it_twice() {
+    let (_directory, store) = fresh();
+    store.begin_run(&run(1)).expect("begin");
+    for number in 0..20 {
+        store.append_log(&id(1), &[line(&format!("{number:050000}"))]).expect("log");
+    }
+    let (mut query, mut seen) = (LogQuery::default(), Vec::new());
+    loop {
+        let page = store.logs(&query).expect("logs");
+        let bytes: usize = page.lines.iter().map(|line| line.entry.text.len()).sum();
+        assert!(bytes <= (256 << 10) + 50_000, "{bytes}");
+        seen.extend(page.lines.iter().map(|line| line.entry.text.parse::<u32>().expect("number")));
+        query.after = Some(page.next);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_nobody_asked_for_is_looked_through_once() {
+    let (_directory, store) = fresh();
+    store.begin_run(&run(1)).expect("begin");
+    store.append_log(&id(1), &[line("one"), line("two")]).expect("log");
+    let newest = store.logs(&LogQuery::default()).expect("logs").lines[1].seq;
+    for after in [None, Some(0)] {
+        let query = LogQuery { owner: Some("bob".into()), after, ..LogQuery::default() };
+        let page = store.logs(&query).expect("logs");
+        assert_eq!((page.lines.len(), page.next, page.more), (0, newest, false));
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{blob, invalid, required, rfc3339};
 use super::transfer::{self, Part};
-use super::{Device, blocking, now};
+use super::{Device, List, blocking, listed, now};
 use crate::auth::Caller;
 use crate::status::{self, refuse};
 
@@ -62,8 +62,13 @@ impl pb::bundles_server::Bundles for Bundles {
     ) -> Result<Response<pb::ListBundlesResponse>, Status> {
         let store = self.0.store.clone();
         let bundles = blocking(move || {
-            let records = store.bundles().map_err(status::store)?;
-            records.into_iter().map(wire).collect::<Result<Vec<_>, _>>()
+            let mut list = List::new("GetBundle");
+            for (name, version) in store.bundles().map_err(status::store)? {
+                if let Some(record) = listed(&store, &name, &version)? {
+                    list.push(wire(record)?)?;
+                }
+            }
+            Ok(list.items)
         });
         Ok(Response::new(pb::ListBundlesResponse { bundles: bundles.await? }))
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use aria_core::{Digest, InvocationId};
 use aria_protocol::aria::v1 as pb;
-use aria_store::{Credential, LogQuery, LogSource, Role, StoredLog};
+use aria_store::{Credential, LogPage, LogQuery, LogSource, Role, StoredLog};
 use aria_types::ErrorKind;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -117,8 +117,8 @@ impl pb::node_server::Node for Node {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let query = log_query(&caller, &request)?;
-        // A few lines under way; a slow reader slows only itself.
-        let (sender, receiver) = mpsc::channel(16);
+        // A few lines under way beside one page; a slow reader slows only itself.
+        let (sender, receiver) = mpsc::channel(4);
         // Ends with its reader, with the daemon, or when everything is told.
         tokio::spawn(send_logs(Arc::clone(&self.0), query, request.follow, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -212,14 +212,14 @@ async fn send_logs(
         written.borrow_and_update();
         let (store, asked) = (device.store.clone(), query.clone());
         let found = blocking(move || store.logs(&asked).map_err(status::store)).await;
-        let (lines, failed) = match found {
-            Ok(lines) => (lines, None),
-            Err(error) => (Vec::new(), Some(error)),
+        let (page, failed) = match found {
+            Ok(page) => (page, None),
+            Err(error) => (LogPage { lines: Vec::new(), next: 0, more: false }, Some(error)),
         };
-        let full = query.after.is_some() && lines.len() >= query.limit;
-        query.after = lines.last().map(|line| line.seq).or(query.after).or(Some(0));
-        let ends = failed.is_some() || !follow;
-        for answer in lines.into_iter().map(|line| Ok(wire(line))).chain(failed.map(Err)) {
+        query.after = Some(page.next);
+        query.limit = if follow { TAIL_MAX } else { query.limit - page.lines.len().min(query.limit) };
+        let ends = failed.is_some() || (!follow && (!page.more || query.limit == 0));
+        for answer in page.lines.into_iter().map(|line| Ok(wire(line))).chain(failed.map(Err)) {
             match tokio::time::timeout(UNREAD_MAX, sender.send(answer)).await {
                 Ok(Ok(())) => {}
                 _ => return,
@@ -228,8 +228,7 @@ async fn send_logs(
         if ends {
             return;
         }
-        query.limit = TAIL_MAX;
-        if full {
+        if page.more {
             continue;
         }
         tokio::select! {

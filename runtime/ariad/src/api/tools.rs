@@ -13,7 +13,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::convert::{files, run_event};
-use super::{Device, blocking};
+use super::{Device, List, blocking, listed};
 use crate::auth::Caller;
 use crate::status::{self, refuse};
 
@@ -72,15 +72,15 @@ impl Stream for InvokeStream {
 
 /// The tools of the newest version of every bundle.
 fn all(store: &Store) -> Result<Vec<pb::Tool>, Status> {
-    let mut records = store.bundles().map_err(status::store)?;
+    let mut newest = store.bundles().map_err(status::store)?;
     // By name, newest first: the first of each name is the one calls go to.
-    records.dedup_by(|later, first| later.name == first.name);
-    let mut tools = Vec::new();
-    for record in &records {
-        let manifest = manifest(record)?;
-        tools.extend(manifest.tools.iter().map(|tool| wire(record, tool)));
+    newest.dedup_by(|later, first| later.0 == first.0);
+    let mut list = List::new("GetTool");
+    for (name, version) in &newest {
+        let Some(record) = listed(store, name, version)? else { continue };
+        manifest(&record)?.tools.iter().try_for_each(|tool| list.push(wire(&record, tool)))?;
     }
-    Ok(tools)
+    Ok(list.items)
 }
 
 fn one(store: &Store, name: &str) -> Result<pb::Tool, Status> {
