@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { arcProgram, bun, root, run, startHost } from "../stand/host.ts";
+import { needRoot } from "../stand/root.ts";
 import { bootToFirstAnswer } from "./boot.ts";
 import { invokeTimes } from "./invoke.ts";
 
@@ -139,6 +140,7 @@ function print(): void {
   for (const bar of bars) console.log(`${bar.held ? "held  " : "MISSED"} ${bar.text}`);
 }
 
+await needRoot(import.meta.path);
 const work = mkdtempSync(join(tmpdir(), "aria-bench-"));
 try {
   const floor = await cold(work);

@@ -7,6 +7,7 @@
 import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { root } from "../stand/host.ts";
+import { needRoot } from "../stand/root.ts";
 import { type CaseFile, milliseconds, parseCase, PROFILES, type Profile, readCases } from "./case-file.ts";
 import { type Device, exec, newCanary, startDevice } from "./device.ts";
 import { drivers } from "./drivers/index.ts";
@@ -122,6 +123,7 @@ async function main(): Promise<number> {
 }
 
 if (import.meta.main) {
+  await needRoot(import.meta.path);
   process.exit(await main().catch((error: unknown) => {
     console.error(`hostile: ${error instanceof Error ? error.message : String(error)}`);
     console.log(`${count(true)} passed, ${count(false) + 1} failed`);

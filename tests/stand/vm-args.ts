@@ -6,9 +6,9 @@ export interface Machine {
   /** Directory with vmlinuz, initrd.zst and root.erofs. */
   image: string;
   /** One GPT disk with root and data instead of the two separate ones. */
-  wholeDisk?: string;
+  wholeDisk?: string | undefined;
   /** File of the data disk, or the socket of a block server. */
-  data?: { file: string } | { nbd: string };
+  data?: { file: string } | { nbd: string } | undefined;
   /** Host port → guest port, on 127.0.0.1 only. */
   forwards: { host: number; guest: number }[];
   /** Small strings the guest reads through fw_cfg, by name. */
