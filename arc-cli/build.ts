@@ -60,7 +60,7 @@ ARC_TTY=
 for fd in 0 1 2; do if [ -t $fd ]; then ARC_TTY=\${ARC_TTY}t; else ARC_TTY=\${ARC_TTY}-; fi; done
 export ARC_CONFIG_DIR ARC_TTY
 # Settings of a user's Bun are not for arc.
-unset BUN_OPTIONS BUN_INSPECT BUN_INSPECT_CONNECT_TO
+unset BUN_OPTIONS BUN_INSPECT BUN_INSPECT_CONNECT_TO NODE_ENV BUN_ENV
 exec "$dir/bun" --no-install --env-file=/dev/null --config=/dev/null "$out/lib/arc/main.js" "$@"
 `;
 

@@ -35,6 +35,12 @@ export interface Bundled {
 /** What `__dirname` and `__filename` become; one line that stays, empty, where nothing asks for them. */
 const PLACES = "const __aria_dirname=import.meta.dirname,__aria_filename=import.meta.filename;";
 
+/**
+ * A macro is code of a project that the bundler would run on the machine that builds; arc runs none. The option is not in
+ * the types of Bun: a test asserts that it is obeyed.
+ */
+const NO_MACROS: object = { macros: false };
+
 /** Stands in an entry's source for whether the module's code names `stdout` or `stderr`. */
 export const STREAMS = "__aria_streams";
 
@@ -83,7 +89,10 @@ async function run(job: Job): Promise<Bundled> {
     minify: { whitespace: true, syntax: false, identifiers: false },
     throw: false,
     banner: PLACES,
-    define: { __dirname: "__aria_dirname", __filename: "__aria_filename" },
+    // What runs on the device is decided by the sources, never by the environment of whoever builds.
+    define: { __dirname: "__aria_dirname", __filename: "__aria_filename", "process.env.NODE_ENV": '"production"' },
+    env: "disable",
+    ...NO_MACROS,
     naming: { entry: naming },
     plugins: [plugin(job, assets)],
   });
@@ -195,9 +204,10 @@ export function placeOf(path: string, beside: string): string {
 function diagnosticOf(root: string, log: BuildMessage | ResolveMessage): Diagnostic {
   const { position } = log;
   const native = /native addon (.*)/.exec(log.message)?.[1];
-  const message = native === undefined ? log.message.replaceAll(`${root}/`, "") : `${native} is a native addon, it cannot run in the sandbox`;
+  const macro = /^(?:Macros are disabled|For security reasons, macros |export from cannot be used with "type": "macro")/.test(log.message);
+  const message = native !== undefined ? `${native} is a native addon, it cannot run in the sandbox` : macro ? "a macro would run on the machine that builds; arc runs no code of a project" : log.message.replaceAll(`${root}/`, "");
   const file = position && position.file !== "" ? relative(root, resolve(root, position.file)).split(sep).join("/") : undefined;
-  const id = native !== undefined ? "ARC1091" : log.name === "ResolveMessage" ? "ARC1003" : "ARC1090";
+  const id = native !== undefined ? "ARC1091" : macro ? "ARC1094" : log.name === "ResolveMessage" ? "ARC1003" : "ARC1090";
   if (!position || file === undefined || file.startsWith("aria:")) return { id, message };
   const { line, column, length } = position;
   return { id, message, span: { file, line, column, endLine: line, endColumn: column + Math.max(1, length) } };

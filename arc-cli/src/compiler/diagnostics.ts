@@ -66,6 +66,7 @@ const table = {
   ARC1091: entry("native addon", "A `.node` file is machine code outside the sandbox's rules and the device's processor may be another. Use a package in JavaScript or WebAssembly."),
   ARC1092: entry("asset that is not there", "The code refers to a file beside it and that file does not exist, so it could not travel in the bundle."),
   ARC1093: entry("bundle over a limit", "The bundle is larger than a device takes. The limits are in docs/formats.md."),
+  ARC1094: entry("macro", "A Bun macro (`with { type: \"macro\" }`, or an import of `macro:…`) is code that runs on the machine that builds. arc runs no code of a project or of its dependencies: import it the ordinary way, or write its result into the source."),
   ARC1100: entry("directory is not empty", "`arc new` writes into a new or an empty directory and never over your files."),
   ARC1101: entry("unknown template", "The templates that this arc carries are listed by `arc new --help`."),
   ARC1102: entry("file cannot be written", "The output could not be written to its place."),

@@ -1,7 +1,7 @@
 //! A project becomes the same bytes wherever it lies, and what comes out runs.
 
 import { afterAll, describe, expect, test, setDefaultTimeout } from "bun:test";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
@@ -124,6 +124,66 @@ for (const [what, files, id] of refused) {
     expect((error as CompileError).diagnostics.map((diagnostic) => diagnostic.id as string)).toEqual([id]);
   });
 }
+
+/** A module that leaves a mark wherever it runs. */
+const marking = (mark: string): string => `import { writeFileSync } from "node:fs";\nwriteFileSync(${JSON.stringify(mark)}, "ran");\nexport function x(): number { writeFileSync(${JSON.stringify(mark)}, "called"); return 5; }\n`;
+const macros: readonly (readonly [string, string])[] = [
+  ["an attribute", 'import { x } from "./m.ts" with { type: "macro" };'],
+  ["an attribute in disguise", 'import * as m from "./m.ts" with { "type": "m\\u0061cro" };\nconst { x } = m;\nvoid m.x();'],
+  ["a specifier", '// @ts-ignore\nimport { x } from "macro:./m.ts";'],
+  ["a specifier in disguise", '// @ts-ignore\nimport { x } from "m\\u0061cro:./m.ts";'],
+  ["an export", 'import { x } from "./again.ts";'],
+  ["a remap in package.json", 'import { x } from "dep";\nimport { x as y } from "./m.ts" with { type: "macro" };\nvoid y();'],
+  ["a dependency", 'import { x } from "dep-with-macro";'],
+];
+
+describe("no code of a project runs while it is built:", () => {
+  for (const [i, [what, line]] of macros.entries()) {
+    const mark = join(scratch, `mark-${i}`);
+    const at = project(`macro-${i}`, {
+      "arc.toml": '[bundle]\nname = "x"\n',
+      "package.json": '{"bun":{"macros":{"dep":{"x":"./src/m.ts"}}}}',
+      "bunfig.toml": 'preload = ["./src/m.ts"]\n[macros]\ndep = { x = "./src/m.ts" }\n',
+      "node_modules/dep/package.json": '{"name":"dep","main":"index.ts"}',
+      "node_modules/dep/index.ts": "export function x(): number { return 1; }\n",
+      "node_modules/dep-with-macro/package.json": '{"name":"dep-with-macro","main":"index.ts"}',
+      "node_modules/dep-with-macro/index.ts": 'import { x as made } from "./m.ts" with { type: "macro" };\nexport function x(): number { return made(); }\n',
+      "node_modules/dep-with-macro/m.ts": marking(mark),
+      "src/m.ts": marking(mark),
+      "src/again.ts": 'export { x } from "./m.ts" with { type: "macro" };\n',
+      "src/a.ts": `${simple}${line}\nexport const a = defineTool({ run: (): number => x() });\n`,
+      "probe.ts": `${line.replaceAll('"./', '"./src/').replaceAll(":./", ":./src/")}\nconsole.log(x());\n`,
+    });
+    test(`${what}, by build`, async () => {
+      const error = await build(at).then(() => undefined, (reason: unknown) => reason);
+      expect(error).toBeInstanceOf(CompileError);
+      expect((error as CompileError).diagnostics.map(({ id }) => id as string)).toContain("ARC1094");
+      expect(existsSync(mark)).toBe(false);
+    });
+    test(`${what}, by exec`, async () => {
+      expect(await buildProgram("probe.ts", { cwd: at }).then(() => undefined, (reason: unknown) => reason)).toMatchObject({ code: "ARC1094", exit: 3 });
+      expect(existsSync(mark)).toBe(false);
+    });
+  }
+});
+
+test("the environment of the builder is not in the bundle", async () => {
+  const at = project("environment", {
+    "arc.toml": '[bundle]\nname = "x"\n',
+    "node_modules/env-dep/package.json": '{"name":"env-dep","main":"index.js"}',
+    "node_modules/env-dep/index.js": 'exports.mode = process.env.NODE_ENV === "production" ? "prod" : "dev";\n',
+    "node_modules/env-dep/index.d.ts": "export const mode: string;\n",
+    "src/a.ts": `${simple}import { mode } from "env-dep";\nexport const a = defineTool({ run: () => mode });\n`,
+    "../environment.ts": `import { build } from ${JSON.stringify(join(import.meta.dir, "../../src/compiler/build.ts"))};\nconsole.log((await build(${JSON.stringify(join(scratch, "environment"))})).bundle.digest);\n`,
+  });
+  expect(at).toBe(join(scratch, "environment"));
+  const digests = new Set<string>();
+  for (const mode of ["development", "production", undefined]) {
+    const child = Bun.spawn([process.execPath, join(scratch, "environment.ts")], { env: { ...process.env, NODE_ENV: mode, BUN_ENV: mode }, stdout: "pipe" });
+    digests.add(await new Response(child.stdout).text());
+  }
+  expect([...digests]).toEqual([expect.stringMatching(/^sha256:[0-9a-f]{64}\n$/)]);
+});
 
 describe("a program", () => {
   test("is one file and what it imports, without any project", async () => {
