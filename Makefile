@@ -4,10 +4,10 @@ RELEASE := target/x86_64-unknown-linux-gnu/release
 PROGRAMS := ariad quiltd quilt-init aria-init aria-image
 
 .DEFAULT_GOAL := help
-.PHONY: help setup binaries check test e2e hostile bench demo dev run image clean
+.PHONY: help setup binaries check test e2e hostile fuzz bench demo dev run image lock-update clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-9s %s\n' "$$t" "$$d"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-11s %s\n' "$$t" "$$d"; done
 
 setup: ## install what is needed (Debian packages, Bun, npm packages), build out/bin/arc
 	@.ci/setup
@@ -28,6 +28,9 @@ hostile: binaries ## attack the cage: CASES=<dir> of *.ts, VM=1 in the booted im
 	@$(if $(VM),$(MAKE) --no-print-directory image,:)
 	@CASES="$(CASES)" VM="$(VM)" PROFILE="$(PROFILE)" FULL="$(FULL)" REPORT="$(REPORT)" $(BUN) tests/hostile/run.ts
 
+fuzz: setup ## property tests of the parsers and the ledger with CASES=<n> random inputs each (default 20000)
+	@PROPTEST_CASES=$(or $(CASES),20000) cargo test --locked --release -p aria-types -p aria-bundle -p quilt-core
+
 bench: binaries image ## measure us and the peers in one run; prints ratios, writes out/bench.json
 	@$(BUN) tests/benches/run.ts
 
@@ -42,6 +45,10 @@ run: image ## boot the image in QEMU and stay; context `vm` for out/bin/arc
 
 dev: binaries ## run the two daemons on this machine without a VM; context `dev` for out/bin/arc
 	@$(BUN) tests/stand/dev.ts
+
+lock-update: setup ## newest versions the manifests allow, in every lock file; review the diff
+	@cargo update
+	@for dir in arc-cli tests examples/*/; do (cd "$$dir" && "$(CURDIR)/$(BUN)" update --silent); done
 
 clean: ## remove everything built (keeps downloads in out/cache)
 	@cargo clean --quiet

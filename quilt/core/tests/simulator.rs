@@ -130,7 +130,7 @@ fn pick_of(leases: Vec<LeaseId>, pick: usize) -> Option<LeaseId> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::default())]
 
     #[test]
     fn no_history_breaks_the_ledger(steps in prop::collection::vec(step(), 1..120)) {
