@@ -16,6 +16,7 @@ mod run;
 mod schema;
 mod sink;
 mod sourcemap;
+mod weight;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -82,11 +82,9 @@ pub(crate) async fn run(
     };
     let Sink { record, collector, trouble, .. } = sink;
     let usage = usage(&end, begun);
-    let judged = judge(end, &record, Sink::files(collector, trouble), &kind);
-    let judged = match (judged, kind) {
-        (Ok(outcome), Kind::Tool { code_dir, .. }) => Ok(mapped(outcome, code_dir).await),
-        (judged, _) => judged,
-    };
+    let files = Sink::files(collector, trouble);
+    // Checking a large answer and mapping a stack take time that all other runs need.
+    let judged = blocking(move || judge(end, &record, files, &kind).map(|outcome| mapped(outcome, &kind))).await;
     finish(&inner, id, &shared, judged, usage, &events).await;
     // Removing an ephemeral bundle is work for the disk.
     let _ = tokio::task::spawn_blocking(move || drop(held)).await;
@@ -193,17 +191,13 @@ fn judge(
 }
 
 /// The outcome with its stack in the author's terms. Reads files of the bundle.
-async fn mapped(outcome: Outcome, code_dir: std::path::PathBuf) -> Outcome {
-    let Outcome::Failed(failed) = outcome else { return outcome };
-    if failed.stack.is_empty() {
-        return Outcome::Failed(failed);
+fn mapped(outcome: Outcome, kind: &Kind) -> Outcome {
+    match (outcome, kind) {
+        (Outcome::Failed(failed), Kind::Tool { code_dir, .. }) if !failed.stack.is_empty() => {
+            Outcome::Failed(Failed { stack: map_stack(&failed.stack, code_dir), ..failed })
+        }
+        (outcome, _) => outcome,
     }
-    let stack = failed.stack.clone();
-    let stack = match tokio::task::spawn_blocking(move || map_stack(&stack, &code_dir)).await {
-        Ok(stack) => stack,
-        Err(_panicked) => failed.stack,
-    };
-    Outcome::Failed(Failed { stack, ..failed })
 }
 
 /// Log, answer, row. The row is durable, which takes a disk's time, so the caller does not wait for it.

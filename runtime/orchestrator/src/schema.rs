@@ -10,14 +10,20 @@ use base64::Engine as _;
 use jsonschema::{Draft, Keyword, PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
+use crate::weight::{self, Weight};
+
 /// Schemas kept compiled; a device rarely has this many tools, and a compiled schema is some ten KiB.
 const COMPILED_MAX: usize = 256;
+/// Longest schema, bytes of JSON; compiled it takes some twenty times as much.
+const TEXT_BYTES_MAX: usize = 256 << 10;
+/// The texts of all schemas kept compiled, bytes.
+const TEXTS_BYTES_MAX: usize = 1 << 20;
 /// Longest message, characters.
 const MESSAGE_CHARS_MAX: usize = 500;
 /// Steps a pattern with look-around may go back; others run in linear time. Beyond it the text does not match.
 const PATTERN_STEPS_MAX: usize = 100_000;
 /// A pattern's compiled automaton, bytes.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+const PATTERN_BYTES_MAX: usize = 128 << 10;
 
 /// A schema that cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -30,11 +36,13 @@ pub struct SchemaError {
 #[derive(Debug)]
 pub(crate) struct Schema {
     validator: Validator,
+    weight: Weight,
 }
 
 impl Schema {
     /// Compiles a schema; every `$ref` must be inside it.
     pub(crate) fn compile(schema: &Value) -> Result<Self, SchemaError> {
+        let weight = weight::weigh(schema).map_err(|message| SchemaError { message })?;
         let validator = jsonschema::options()
             .with_draft(Draft::Draft202012)
             .offline()
@@ -52,11 +60,18 @@ impl Schema {
             })
             .build(schema)
             .map_err(|error| SchemaError { message: cut(error.to_string()) })?;
-        Ok(Self { validator })
+        Ok(Self { validator, weight })
     }
 
-    /// Whether a value is what the schema asks for; the text names the first place that is not.
+    /// Whether a value is what the schema asks for; the text names the first place that is not. Takes a while for large values.
     pub(crate) fn check(&self, value: &Value) -> Result<(), String> {
+        // This remembers what it saw, so recursion costs no more than it is long; finding the place does not.
+        if self.validator.is_valid(value) {
+            return Ok(());
+        }
+        if !self.weight.may_explain(value) {
+            return Err("at /: not valid; the schema is too recursive or the value too large to say where".into());
+        }
         self.validator.validate(value).map_err(|error| {
             let place = error.instance_path().as_str();
             let place = if place.is_empty() { "/" } else { place };
@@ -108,12 +123,31 @@ pub(crate) struct Schemas {
 struct State {
     compiled: HashMap<u64, (Arc<str>, Arc<Schema>)>,
     order: VecDeque<u64>,
+    text_bytes: usize,
+}
+
+impl State {
+    fn keep(&mut self, key: u64, text: Arc<str>, compiled: &Arc<Schema>) {
+        self.text_bytes += text.len();
+        match self.compiled.insert(key, (text, Arc::clone(compiled))) {
+            Some((before, _)) => self.text_bytes -= before.len(),
+            None => self.order.push_back(key),
+        }
+        while self.order.len() > COMPILED_MAX || self.text_bytes > TEXTS_BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.text_bytes -= self.compiled.remove(&oldest).map_or(0, |(text, _)| text.len());
+        }
+    }
 }
 
 impl Schemas {
     /// The compiled form, made now or before.
     pub(crate) fn get(&self, schema: &Value) -> Result<Arc<Schema>, SchemaError> {
         let text = schema.to_string();
+        if text.len() > TEXT_BYTES_MAX {
+            let message = format!("{} bytes of JSON, limit is {TEXT_BYTES_MAX}", text.len());
+            return Err(SchemaError { message });
+        }
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let key = hasher.finish();
@@ -123,15 +157,7 @@ impl Schemas {
             return Ok(Arc::clone(compiled));
         }
         let compiled = Arc::new(Schema::compile(schema)?);
-        let mut state = self.state();
-        if state.compiled.insert(key, (text.into(), Arc::clone(&compiled))).is_none() {
-            state.order.push_back(key);
-        }
-        if state.order.len() > COMPILED_MAX
-            && let Some(oldest) = state.order.pop_front()
-        {
-            state.compiled.remove(&oldest);
-        }
+        self.state().keep(key, text.into(), &compiled);
         Ok(compiled)
     }
 
@@ -204,6 +230,45 @@ mod tests {
         check(&hard, &json!(text), Err("/"));
         assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
         assert!(Schema::compile(&json!({"pattern": "("})).is_err());
+    }
+
+    #[test]
+    fn a_value_that_branches_in_recursion_is_judged_quickly() {
+        let two = json!([{"$ref": "#/$defs/t"}, {"$ref": "#/$defs/t"}]);
+        let schema = json!({"$ref": "#/$defs/t", "$defs": {"t": {"anyOf": [
+            {"required": ["x"], "properties": {"t": {"allOf": two}}},
+            {"required": ["y"], "properties": {"t": {"anyOf": two}}},
+        ]}}});
+        let mut deep = json!(1);
+        for _ in 0..60 {
+            deep = json!({"t": deep});
+        }
+        check(&schema, &deep, Err("too recursive"));
+    }
+
+    #[test]
+    fn schemas_that_would_cost_too_much_are_refused() {
+        let mut defs = serde_json::Map::from_iter([("a40".to_owned(), json!({}))]);
+        for level in 0..40 {
+            let next = json!({"$ref": format!("#/$defs/a{}", level + 1)});
+            defs.insert(format!("a{level}"), json!({"allOf": [next, next]}));
+        }
+        let refused = |schema: &Value| Schema::compile(schema).unwrap_err().to_string();
+        assert!(refused(&json!({"$ref": "#/$defs/a0", "$defs": defs})).contains("expands too far"));
+        assert!(refused(&json!({"pattern": "(?:a{100}){100}"})).contains("regex"));
+        let long = Schemas::default().get(&json!({"description": "x".repeat(TEXT_BYTES_MAX)})).unwrap_err();
+        assert!(long.to_string().contains("limit is"), "{long}");
+    }
+
+    #[test]
+    fn the_cache_is_bounded_in_bytes() {
+        let schemas = Schemas::default();
+        for n in 0..2 * TEXTS_BYTES_MAX / (TEXT_BYTES_MAX / 2) {
+            schemas.get(&json!({"maximum": n, "description": "x".repeat(TEXT_BYTES_MAX / 2)})).unwrap();
+        }
+        let state = schemas.state();
+        assert!(state.text_bytes <= TEXTS_BYTES_MAX && state.text_bytes > TEXTS_BYTES_MAX / 2);
+        assert_eq!(state.text_bytes, state.compiled.values().map(|(text, _)| text.len()).sum::<usize>());
     }
 
     #[test]
