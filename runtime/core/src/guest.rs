@@ -11,6 +11,8 @@ pub const FRAME_BYTES_MAX: usize = 1 << 20;
 pub const RESULT_DEPTH_MAX: usize = 128;
 /// Longest one-line message kept, bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// Longest text of a log line, bytes; what is longer is cut.
+pub const LOG_BYTES_MAX: usize = 64 << 10;
 /// Longest stack kept, bytes.
 pub const STACK_BYTES_MAX: usize = 32 << 10;
 
@@ -21,9 +23,9 @@ pub enum GuestEvent {
     Log {
         /// `debug`, `info`, `warn` or `error`.
         level: &'static str,
-        /// The text as sent, at most a frame long; control characters are the reader's to escape.
+        /// The text as sent, cut to [`LOG_BYTES_MAX`]; control characters are the reader's to escape.
         message: String,
-        /// JSON object text or empty.
+        /// JSON object text or empty; empty too when it is longer than [`LOG_BYTES_MAX`].
         fields_json: String,
     },
     /// How far it is.
@@ -221,7 +223,7 @@ fn failure_frame(failure: &Map<String, Value>) -> Result<Answer, Refused> {
 }
 
 fn log_frame(log: &Map<String, Value>) -> Result<GuestEvent, Refused> {
-    let text = |key: &str| log.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let text = |key: &str| log.get(key).and_then(Value::as_str).unwrap_or("");
     let level = match log.get("level").and_then(Value::as_str) {
         Some("debug") => "debug",
         Some("warn") => "warn",
@@ -229,10 +231,11 @@ fn log_frame(log: &Map<String, Value>) -> Result<GuestEvent, Refused> {
         _ => "info",
     };
     let fields_json = text("fieldsJson");
-    let limits = JsonLimits { bytes_max: FRAME_BYTES_MAX, depth_max: RESULT_DEPTH_MAX };
+    // Cut it would be no JSON, so what is too long goes the way of what is no object.
+    let limits = JsonLimits { bytes_max: LOG_BYTES_MAX, depth_max: RESULT_DEPTH_MAX };
     let is_object = matches!(json::parse(fields_json.as_bytes(), limits), Ok(Value::Object(_)));
-    let fields_json = if is_object { fields_json } else { String::new() };
-    Ok(GuestEvent::Log { level, message: text("message"), fields_json })
+    let fields_json = if is_object { fields_json } else { "" }.to_owned();
+    Ok(GuestEvent::Log { level, message: cut(text("message"), LOG_BYTES_MAX).to_owned(), fields_json })
 }
 
 fn progress_frame(progress: &Map<String, Value>) -> Result<GuestEvent, Refused> {
@@ -276,6 +279,19 @@ mod tests {
                 GuestEvent::Log { level: "info", message: "m".into(), fields_json: String::new() }
             );
         }
+    }
+
+    #[test]
+    fn long_log_lines_are_cut_and_long_fields_left_out() {
+        let long = "ü".repeat(LOG_BYTES_MAX);
+        let fields = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
+        for (length, kept) in [(LOG_BYTES_MAX, LOG_BYTES_MAX), (LOG_BYTES_MAX + 1, 0)] {
+            let frame = json!({"log": {"message": long, "fieldsJson": fields(length)}});
+            let GuestEvent::Log { message, fields_json, .. } = event(frame) else { panic!("not a log line") };
+            assert_eq!((message.len(), fields_json.len()), (LOG_BYTES_MAX, kept));
+        }
+        let GuestEvent::Progress { message, .. } = event(json!({"progress": {"message": long}})) else { panic!() };
+        assert!(message.len() <= LOG_BYTES_MAX);
     }
 
     #[test]
