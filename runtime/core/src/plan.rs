@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use aria_types::{ErrorKind, ResourceToken};
 
-use crate::bundle::{Manifest, Tool};
+use crate::bundle::{Approval, Manifest, Tool};
 use crate::env::{self, EnvError};
 use crate::guest::{self, FRAME_BYTES_MAX};
 use crate::id::InvocationId;
@@ -90,6 +90,14 @@ pub struct ProgramCall<'a> {
 /// Why a call cannot become a program.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PlanError {
+    /// The tool wants a person asked, and nobody can be asked yet.
+    #[error("tool {tool} has approval {approval:?}, and this device cannot ask anybody yet")]
+    ApprovalRequired {
+        /// Its name.
+        tool: String,
+        /// As the manifest spells it.
+        approval: &'static str,
+    },
     /// The input's text, or the frame it travels in, is too long.
     #[error("input of {bytes} bytes, limit is {limit_bytes}")]
     InputTooLarge {
@@ -154,14 +162,19 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    /// All are the caller's mistake.
+    /// The kind callers act on.
     pub fn kind(&self) -> ErrorKind {
-        ErrorKind::Invalid
+        match self {
+            Self::ApprovalRequired { .. } => ErrorKind::Denied,
+            // All others are the caller's mistake.
+            _ => ErrorKind::Invalid,
+        }
     }
 
     /// Stable reason.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::ApprovalRequired { .. } => "APPROVAL_REQUIRED",
             Self::InputTooLarge { .. } => "INPUT_TOO_LARGE",
             Self::FileName { .. } | Self::FileTwice { .. } | Self::FilesTooMany { .. } => "FILE_NAME",
             Self::LimitTooLarge { .. } => "LIMIT_TOO_LARGE",
@@ -175,6 +188,10 @@ impl PlanError {
 
 /// Plans a tool call. What the tool asks for is cut to what the device allows; the caller can only shorten the timeout.
 pub fn plan_tool(call: ToolCall<'_>, device: &DeviceLimits) -> Result<ExecuteRequest, PlanError> {
+    if call.tool.approval != Approval::Never {
+        let (tool, approval) = (call.tool.name.to_string(), call.tool.approval.as_str());
+        return Err(PlanError::ApprovalRequired { tool, approval });
+    }
     if call.input_json.len() > INPUT_BYTES_MAX {
         return Err(PlanError::InputTooLarge { bytes: call.input_json.len(), limit_bytes: INPUT_BYTES_MAX });
     }

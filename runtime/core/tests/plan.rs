@@ -235,3 +235,14 @@ fn a_program_call_is_checked_whole() {
     let tools = Manifest { program: None, ..manifest.clone() };
     refused(plan_program(program(&id, &tools), &DEVICE), "PROGRAM_MISSING");
 }
+
+#[test]
+fn a_tool_that_wants_a_person_asked_does_not_run() {
+    let id = id();
+    for approval in [Approval::Always, Approval::Policy] {
+        let tool = Tool { approval, ..tool() };
+        let error = plan_tool(call(&id, &tool, "{}"), &DEVICE).expect_err("refused");
+        assert_eq!((error.kind(), error.reason()), (ErrorKind::Denied, "APPROVAL_REQUIRED"));
+        assert!(error.to_string().contains(approval.as_str()), "{error}");
+    }
+}
