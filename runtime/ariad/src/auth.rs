@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use aria_store::Role;
 use aria_types::ErrorKind;
 use http::{Request, Response};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -49,31 +50,33 @@ impl Caller {
     }
 }
 
-/// The identity of a peer as of now; revocation bites here on connections that are already open.
-fn caller(peer: &Peer, trust: &Trust) -> Result<Caller, Status> {
+/// The identity of a peer as of now, and what ends everything it asks for: revocation bites on connections that are already
+/// open, and on what is being answered.
+fn caller(peer: &Peer, trust: &Trust) -> Result<(Caller, CancellationToken), Status> {
+    let for_ever = |caller| Ok((caller, CancellationToken::new()));
     match peer {
         Peer::Local { uid, trusted: true } => {
-            Ok(Caller { subject: format!("uid:{uid}"), role: Role::Admin, via: Via::Socket })
+            for_ever(Caller { subject: format!("uid:{uid}"), role: Role::Admin, via: Via::Socket })
         }
         Peer::Local { trusted: false, .. } => Err(refuse(
             ErrorKind::Unauthenticated,
             "CREDENTIAL_MISSING",
             "this user is neither root nor in the group that may use the socket",
         )),
-        Peer::Enrolled { key_sha256 } => match trust.enrolled(key_sha256) {
-            Some(credential) => Ok(Caller { subject: credential.subject, role: credential.role, via: Via::Tls }),
-            None => Err(refuse(
-                ErrorKind::Unauthenticated,
-                "CREDENTIAL_REVOKED",
-                "the credential of this connection was revoked",
-            )),
-        },
-        Peer::EnrolKey { key_sha256 } => Ok(Caller {
+        Peer::Enrolled { key_sha256 } => {
+            let (credential, end) = trust.serve(key_sha256).ok_or_else(revoked)?;
+            Ok((Caller { subject: credential.subject, role: credential.role, via: Via::Tls }, end))
+        }
+        Peer::EnrolKey { key_sha256 } => for_ever(Caller {
             subject: String::new(),
             role: Role::Caller,
             via: Via::EnrolKey { key_sha256: key_sha256.clone() },
         }),
     }
+}
+
+fn revoked() -> Status {
+    refuse(ErrorKind::Unauthenticated, "CREDENTIAL_REVOKED", "the credential of this connection was revoked")
 }
 
 /// Which callers may use which method. Methods that do not exist are open to all so that they answer UNIMPLEMENTED.
@@ -107,9 +110,9 @@ impl AuthLayer {
         Self { trust, inflight: Shares::new(inflight_max) }
     }
 
-    fn admit(&self, request: &mut Request<Body>) -> Result<Share, Status> {
+    fn admit(&self, request: &mut Request<Body>) -> Result<(Share, CancellationToken), Status> {
         let peer = request.extensions().get::<Peer>().ok_or_else(missing)?;
-        let caller = caller(peer, &self.trust)?;
+        let (caller, end) = caller(peer, &self.trust)?;
         if !permitted(&caller, request.uri().path()) {
             return Err(refuse(ErrorKind::Denied, "ROLE", "the role of this identity does not allow this method"));
         }
@@ -117,7 +120,7 @@ impl AuthLayer {
             refuse(ErrorKind::Exhausted, "QUEUE_FULL", "the device serves as many requests as it may; try again")
         })?;
         request.extensions_mut().insert(caller);
-        Ok(share)
+        Ok((share, end))
     }
 }
 
@@ -150,24 +153,27 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let share = match self.layer.admit(&mut request) {
-            Ok(share) => share,
+        let (share, end) = match self.layer.admit(&mut request) {
+            Ok(admitted) => admitted,
             Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
         };
         // The clone left behind has not been polled ready, the one polled goes with the request.
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         Box::pin(async move {
-            let response = status::of_response(inner.call(request).await?);
-            Ok(response.map(|body| Body::new(Held { body, _share: share })))
+            let response = tokio::select! {
+                response = inner.call(request) => status::of_response(response?),
+                () = end.cancelled() => return Ok(revoked().into_http()),
+            };
+            Ok(response.map(|body| Body::new(Held { rest: Some((body, share)), end: Box::pin(end.cancelled_owned()) })))
         })
     }
 }
 
-/// A response body that keeps its place among the served requests until its last byte.
+/// A response body that keeps its place among the served requests until its last byte, or until its caller is nobody any more.
 struct Held {
-    body: Body,
-    _share: Share,
+    rest: Option<(Body, Share)>,
+    end: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl http_body::Body for Held {
@@ -178,15 +184,25 @@ impl http_body::Body for Held {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let this = &mut *self;
+        let Some((body, _)) = &mut this.rest else { return Poll::Ready(None) };
+        if this.end.as_mut().poll(context).is_ready() {
+            // With the body goes what fills it: a run is cancelled, a log is not followed any more.
+            this.rest = None;
+            let mut trailers = http::HeaderMap::new();
+            return Poll::Ready(Some(
+                revoked().add_header(&mut trailers).map(|()| http_body::Frame::trailers(trailers)),
+            ));
+        }
+        Pin::new(body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.as_ref().is_none_or(|(body, _)| body.is_end_stream())
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
+        self.rest.as_ref().map_or_else(http_body::SizeHint::default, |(body, _)| body.size_hint())
     }
 }
 

@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use tokio_util::sync::CancellationToken;
 
 use crate::identity::spki_sha256;
 
@@ -33,6 +34,8 @@ pub(crate) struct Trust {
 #[derive(Debug)]
 struct State {
     known: HashMap<String, Credential>,
+    /// Of live keys that are served: cancelled when the key is revoked.
+    ends: HashMap<String, CancellationToken>,
     door: Option<Door>,
 }
 
@@ -49,7 +52,7 @@ impl Trust {
         let door = door
             .filter(|(key, _)| !known.contains_key(key))
             .map(|(key_sha256, open_until)| Door { key_sha256, open_until });
-        Self { state: Mutex::new(State { known, door }) }
+        Self { state: Mutex::new(State { known, ends: HashMap::new(), door }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -60,6 +63,14 @@ impl Trust {
     /// The live credential of a key.
     pub(crate) fn enrolled(&self, key_sha256: &str) -> Option<Credential> {
         self.state().known.get(key_sha256).filter(|credential| !credential.revoked).cloned()
+    }
+
+    /// The same for a request, with what tells it that the key was revoked while it was served.
+    pub(crate) fn serve(&self, key_sha256: &str) -> Option<(Credential, CancellationToken)> {
+        let mut state = self.state();
+        let credential = state.known.get(key_sha256).filter(|credential| !credential.revoked).cloned()?;
+        let end = state.ends.entry(key_sha256.to_owned()).or_default().clone();
+        Some((credential, end))
     }
 
     /// May this key introduce itself now?
@@ -94,10 +105,16 @@ impl Trust {
         state.known.iter().filter(|(key, credential)| matches(key, credential)).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Ends a key.
+    /// Ends a key and everything it is being served.
     pub(crate) fn revoke(&self, key_sha256: &str) {
-        if let Some(credential) = self.state().known.get_mut(key_sha256) {
+        let mut state = self.state();
+        if let Some(credential) = state.known.get_mut(key_sha256) {
             credential.revoked = true;
+        }
+        let end = state.ends.remove(key_sha256);
+        drop(state);
+        if let Some(end) = end {
+            end.cancel();
         }
     }
 
@@ -209,7 +226,10 @@ mod tests {
     fn revocation_is_at_once() {
         let trust = Trust::new(HashMap::from([("k".to_owned(), credential(false))]), None);
         assert_eq!(trust.named("", "ann"), ["k"]);
+        let (_, end) = trust.serve("k").unwrap();
+        assert!(!end.is_cancelled());
         trust.revoke("k");
+        assert!(end.is_cancelled() && trust.serve("k").is_none());
         assert!(trust.enrolled("k").is_none());
         assert!(!trust.subject_is_taken("ann", "other"));
     }

@@ -123,6 +123,44 @@ async fn revocation_bites_on_the_live_connection_and_in_the_next_handshake() {
     assert_eq!(refusal(&status), (Code::NotFound, "CREDENTIAL_UNKNOWN".to_owned()));
 }
 
+/// The status a stream ends with, which is not `OK`.
+async fn end_of<T>(stream: &mut tonic::Streaming<T>) -> tonic::Status {
+    loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the stream ended as if it were whole"),
+            Err(status) => return status,
+        }
+    }
+}
+
+#[tokio::test]
+async fn revocation_ends_what_is_being_answered() {
+    let daemon = Daemon::start().await;
+    let key = daemon.enrol("ann", "operator").await;
+    let client = Client::tls(&daemon.listen, &key).await.unwrap();
+    client.upload(&support::bundle("demo", "1.0.0")).await.unwrap();
+    let follow = pb::StreamLogsRequest { follow: true, ..Default::default() };
+    let mut logs = client.node.clone().stream_logs(follow).await.unwrap().into_inner();
+    let call = pb::InvokeRequest { tool: "demo.lingers".to_owned(), input_json: "{}".to_owned(), ..Default::default() };
+    let mut run = client.tools.clone().invoke(call).await.unwrap().into_inner();
+    support::until("it runs", || daemon.engine.alive() == 1).await;
+    // A program that never says what it is: the handler itself waits.
+    let silent = client.exec.clone();
+    let waiting = tokio::spawn(async move { silent.clone().run(tokio_stream::pending()).await.map(drop) });
+
+    let request = pb::RevokeRequest { key_sha256: key.sha256(), subject: String::new() };
+    daemon.local().await.node.revoke(request).await.unwrap();
+    let expected = (Code::Unauthenticated, "CREDENTIAL_REVOKED".to_owned());
+    let ended = async {
+        assert_eq!(refusal(&end_of(&mut logs).await), expected);
+        assert_eq!(refusal(&end_of(&mut run).await), expected);
+        assert_eq!(refusal(&waiting.await.unwrap().unwrap_err()), expected);
+    };
+    tokio::time::timeout(Duration::from_secs(2), ended).await.expect("streams end at once");
+    support::until("the cage is gone", || daemon.engine.alive() == 0).await;
+}
+
 /// All methods of the device, from the descriptor, with the standard ones.
 fn methods() -> Vec<String> {
     let set = prost_types::FileDescriptorSet::decode(aria_protocol::DESCRIPTOR).unwrap();
