@@ -113,14 +113,23 @@ class Writer {
 
   #tuple(shape: Extract<Shape, { kind: "tuple" }>): string {
     const items = shape.items.map((item) => this.write(item));
-    return shape.rest && items.length === 0 ? `{ array: ${this.write(shape.rest)} }` : `{ tuple: [${items.join(", ")}] }`;
+    const rest = shape.rest ? this.write(shape.rest) : "null";
+    if (shape.rest && items.length === 0) return `{ array: ${rest} }`;
+    return `{ tuple: [${items.join(", ")}]${rest === "null" ? "" : `, rest: ${rest}`} }`;
   }
 
   #object(shape: Extract<Shape, { kind: "object" }>): string {
     const [rule] = shape.index;
-    if (rule && shape.properties.length === 0) return `{ record: ${this.write(rule.shape)} }`;
-    const members = shape.properties.filter((property) => this.#opaque.in(property.shape)).map((property) => `[${JSON.stringify(property.name)}]: ${this.write(property.shape)}`);
-    return `{ object: { ${members.join(", ")} } }`;
+    if (rule && shape.index.length === 1 && shape.properties.length === 0) return `{ record: ${this.write(rule.shape)} }`;
+    const open = shape.index.some((other) => this.#opaque.in(other.shape));
+    // Beside rules for further keys every member is named, lest a rule be taken for it.
+    const named = shape.properties.filter((property) => open || this.#opaque.in(property.shape));
+    const members = named.map((property) => `[${JSON.stringify(property.name)}]: ${this.write(property.shape)}`);
+    const object = `object: { ${members.join(", ")} }`;
+    if (!open) return `{ ${object} }`;
+    // The rule without a pattern takes what no pattern takes, as `additionalProperties` does.
+    const rules = [...shape.index.filter((other) => other.pattern !== undefined), ...shape.index.filter((other) => other.pattern === undefined)];
+    return `{ ${object}, index: [${rules.map((other) => `[${JSON.stringify(other.pattern ?? null)}, ${this.write(other.shape)}]`).join(", ")}] }`;
   }
 
   #union(members: readonly Shape[]): string {

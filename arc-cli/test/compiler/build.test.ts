@@ -167,6 +167,37 @@ describe("no code of a project runs while it is built:", () => {
   }
 });
 
+test("Dates and bytes are restored and made plain wherever a type may hold them", async () => {
+  const at = project("codecs", {
+    "arc.toml": '[bundle]\nname = "x"\n',
+    "src/a.ts": [
+      simple,
+      "interface All {",
+      "  rest: [string, ...Date[]];",
+      "  only: [...Uint8Array[]];",
+      "  open: { when: Date; n: number; [k: string]: Date | number };",
+      "  templates: { name: string } & { [k: `at-${string}`]: Date; [k: `raw.${string}`]: Uint8Array; [k: `n_${number}`]: number };",
+      "  numbers: { [k: number]: Date };",
+      "  deep: { [k: string]: [number, ...{ [k: `d${string}`]: Date }[]] };",
+      "}",
+      "export const echo = defineTool({ run: (input: All): All => input });",
+      "const kind = (value: unknown): unknown => value instanceof Date ? `D${value.getTime()}` : value instanceof Uint8Array ? `B${value.length}` : Array.isArray(value) ? value.map(kind) : typeof value === 'object' && value !== null ? Object.fromEntries(Object.entries(value).map(([k, v]) => [k, kind(v)])) : value;",
+      "export const kinds = defineTool({ run: (input: All): string => JSON.stringify(kind(input)) });",
+      "",
+    ].join("\n"),
+  });
+  const bundle = await build(at);
+  const app = unpack("codecs-app", bundle.bundle.files);
+  const day = "1970-01-01T00:00:01.000Z";
+  const input = { rest: [day, day, day], only: ["AAEC"], open: { when: day, n: 1, more: day, five: 5, constructor: day }, templates: { name: day, "at-x": day, "raw.x": "AAEC", n_1: 1 }, numbers: { 1: day }, deep: { a: [1, { dx: day }, { dy: day }] } };
+  const kinds = (await call(join(app, "code/kinds.js"), JSON.stringify(input))).frames[0]?.["result"]?.["outputJson"];
+  expect(JSON.parse(JSON.parse(String(kinds)) as string)).toEqual({
+    ...{ rest: [day, "D1000", "D1000"], only: ["B3"], open: { when: "D1000", n: 1, more: "D1000", five: 5, constructor: "D1000" } },
+    ...{ templates: { name: day, "at-x": "D1000", "raw.x": "B3", n_1: 1 }, numbers: { 1: "D1000" }, deep: { a: [1, { dx: "D1000" }, { dy: "D1000" }] } },
+  });
+  expect(JSON.parse(String((await call(join(app, "code/echo.js"), JSON.stringify(input))).frames[0]?.["result"]?.["outputJson"]))).toEqual(input);
+});
+
 test("the environment of the builder is not in the bundle", async () => {
   const at = project("environment", {
     "arc.toml": '[bundle]\nname = "x"\n',

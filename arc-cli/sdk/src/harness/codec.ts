@@ -7,9 +7,21 @@ export type Codec =
   | { readonly bytes: 1 }
   | { readonly array: Codec }
   | { readonly record: Codec }
-  | { readonly tuple: readonly Codec[] }
-  | { readonly object: { readonly [key: string]: Codec } }
+  | TupleCodec
+  | ObjectCodec
   | { readonly anyOf: readonly (readonly [Discriminator, Codec])[] };
+
+interface TupleCodec {
+  readonly tuple: readonly Codec[];
+  /** For what follows the items. */
+  readonly rest?: Codec;
+}
+
+interface ObjectCodec {
+  readonly object: { readonly [key: string]: Codec };
+  /** For keys that are not in `object`: the first whose pattern is found in the key, or that has none. */
+  readonly index?: readonly (readonly [pattern: string | null, codec: Codec])[];
+}
 
 /** The part of JSON Schema that tells the members of a union apart. */
 export interface Discriminator {
@@ -40,9 +52,9 @@ export function decode(codec: Codec, value: unknown, path = "input"): unknown {
   if ("date" in codec) return decodeDate(value, path);
   if ("bytes" in codec) return decodeBytes(value, path);
   if ("array" in codec) return list(value, path).map((item, i) => decode(codec.array, item, `${path}[${i}]`));
-  if ("tuple" in codec) return list(value, path).map((item, i) => decode(codec.tuple[i] ?? null, item, `${path}[${i}]`));
+  if ("tuple" in codec) return list(value, path).map((item, i) => decode(itemCodec(codec, i), item, `${path}[${i}]`));
   if ("record" in codec) return mapObject(value, path, () => codec.record);
-  if ("object" in codec) return mapObject(value, path, (key) => own(codec.object, key));
+  if ("object" in codec) return mapObject(value, path, (key) => memberCodec(codec, key));
   const chosen = codec.anyOf.find(([schema]) => matches(schema, value));
   return chosen ? decode(chosen[1], value, path) : value;
 }
@@ -123,7 +135,7 @@ function encodeObject(codec: Codec, value: object, path: string, walk: Walk): un
 
 function encodeArray(codec: Codec, value: readonly unknown[], path: string, walk: Walk): unknown[] {
   count(walk, value.length, path);
-  const item = (i: number): Codec => (codec === null ? null : "array" in codec ? codec.array : "tuple" in codec ? (codec.tuple[i] ?? null) : null);
+  const item = (i: number): Codec => (codec === null ? null : "array" in codec ? codec.array : "tuple" in codec ? itemCodec(codec, i) : null);
   const out: unknown[] = [];
   // Not `map`: it would skip holes, and a hole is not JSON.
   for (let i = 0; i < value.length; i += 1) out.push(encodeAt(item(i), value[i], `${path}[${i}]`, walk));
@@ -137,7 +149,7 @@ function encodeMembers(codec: Codec, value: object, path: string, walk: Walk): o
     if (member === undefined) continue;
     if (!key.isWellFormed()) throw new CodecError(`${path} has a key with a lone surrogate`);
     count(walk, key.length + 3, path);
-    const inner = codec === null ? null : "record" in codec ? codec.record : "object" in codec ? own(codec.object, key) : null;
+    const inner = codec === null ? null : "record" in codec ? codec.record : "object" in codec ? memberCodec(codec, key) : null;
     define(out, key, encodeAt(inner, member, join(path, key), walk));
   }
   return out;
@@ -195,8 +207,22 @@ function typeOf(value: unknown): string {
   return value === null ? "null" : Array.isArray(value) ? "array" : typeof value;
 }
 
-function own(object: { readonly [key: string]: Codec }, key: string): Codec {
-  return Object.hasOwn(object, key) ? (object[key] ?? null) : null;
+function itemCodec({ tuple, rest }: TupleCodec, i: number): Codec {
+  return (i < tuple.length ? tuple[i] : rest) ?? null;
+}
+
+function memberCodec({ object, index }: ObjectCodec, key: string): Codec {
+  if (Object.hasOwn(object, key)) return object[key] ?? null;
+  return index?.find(([pattern]) => pattern === null || compiled(pattern).test(key))?.[1] ?? null;
+}
+
+/** Patterns of this tool's codecs, as many as its types have. */
+const patterns = new Map<string, RegExp>();
+
+function compiled(pattern: string): RegExp {
+  const known = patterns.get(pattern) ?? new RegExp(pattern, "u");
+  patterns.set(pattern, known);
+  return known;
 }
 
 /** Sets a key without the magic of `__proto__`. */
