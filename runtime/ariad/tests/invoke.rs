@@ -162,7 +162,7 @@ async fn a_tool_that_answers_and_stays_is_ended() {
     let events = client.invoke("demo.lingers", "{}").await.unwrap();
     let Kind::Succeeded(answer) = outcome(&events) else { panic!("{events:?}") };
     assert_eq!(answer.output_json, "\"said\"");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(13), "{:?}", begun.elapsed());
     support::until("the cage is gone", || daemon.engine.alive() == 0).await;
 }
 

@@ -38,8 +38,11 @@ use places::Places;
 use prepare::Manifests;
 use schema::Schemas;
 
-/// How long a program may live after its answer. The harness leaves at once, so only code that resists needs it.
-pub const GRACE: Duration = Duration::from_secs(2);
+/// How long a program may live after its answer. The harness leaves at once, so only code that resists needs it. Longer than the
+/// engine takes to read its last output (1 s) and to see its cage empty (5 s), because until then a program that left looks alive.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// How long a daemon that stops waits for a caller to take its last event.
+const STOPPING_UNREAD_MAX: Duration = Duration::from_secs(2);
 /// How long a caller may leave an event unread before its run is cancelled.
 pub const UNREAD_MAX: Duration = Duration::from_secs(60);
 /// Events on their way to one caller. Few, so that a slow reader slows its program and not the device's memory.

@@ -18,7 +18,7 @@ use crate::places::Place;
 use crate::prepare::{Kind, Prepared};
 use crate::sink::{Shared, Sink, Trouble, Watched};
 use crate::sourcemap::map_stack;
-use crate::{GRACE, Inner, UNREAD_MAX, blocking};
+use crate::{GRACE, Inner, STOPPING_UNREAD_MAX, UNREAD_MAX, blocking};
 
 /// How often the log of a living run is written and its state looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -139,7 +139,8 @@ fn overdue(watched: &Watched, wall: Duration) -> Option<End> {
     if watched.unread {
         return Some(End::Cancelled("caller"));
     }
-    if watched.collecting {
+    // Whoever waits for the caller is not late.
+    if watched.collecting || watched.blocked {
         return None;
     }
     if watched.answered.is_some_and(|answered| answered.elapsed() > GRACE) {
@@ -185,7 +186,10 @@ fn judge(
             exit_code: None,
             signal: None,
         })),
-        (_, Err(Trouble::Device(error))) => Err(error),
+        // What the engine said cannot be believed, so neither can the failure.
+        (_, Err(Trouble::Device(error @ (InvokeError::Engine(_) | InvokeError::Bug { .. })))) => Err(error),
+        (Outcome::Succeeded { .. }, Err(Trouble::Device(error))) => Err(error),
+        // A run that failed by itself has no use for its files.
         (outcome, _) => Ok(outcome),
     }
 }
@@ -238,7 +242,7 @@ async fn finish(
 async fn deliver(inner: &Inner, events: &Sender, answer: Result<RunEvent, InvokeError>) {
     let stopping = async {
         inner.stop.cancelled().await;
-        tokio::time::sleep(GRACE).await;
+        tokio::time::sleep(STOPPING_UNREAD_MAX).await;
     };
     tokio::select! {
         _ = events.send(answer) => {}
@@ -270,4 +274,41 @@ async fn write_log(inner: &Arc<Inner>, id: &InvocationId, entries: Vec<LogEntry>
 
 fn now(inner: &Inner) -> UnixMs {
     (inner.config.clock)()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(seconds_ago: u64) -> Watched {
+        let then = Instant::now().checked_sub(Duration::from_secs(seconds_ago));
+        Watched { started: then, answered: then, ..Watched::default() }
+    }
+
+    #[test]
+    fn only_a_program_that_stays_by_itself_lingers() {
+        let wall = Duration::from_secs(1);
+        // The engine takes up to six seconds to see that a program has left.
+        assert!(overdue(&answered(7), wall).is_none());
+        assert!(matches!(overdue(&answered(11), wall), Some(End::Lingered)));
+        assert!(overdue(&Watched { blocked: true, ..answered(50) }, wall).is_none());
+        assert!(overdue(&Watched { collecting: true, ..answered(11) }, wall).is_none());
+    }
+
+    #[track_caller]
+    fn program(code: i32, error: InvokeError, expected: Result<&str, &str>) {
+        let ended = Ended { reason: EndReason::Exited(code), detail: String::new(), usage: Usage::default() };
+        let files = Err(Trouble::Device(error));
+        let judged = judge(End::Ended(ended), &GuestRecord::default(), files, &Kind::Program);
+        assert_eq!(judged.as_ref().map(Outcome::label).map_err(InvokeError::reason), expected);
+    }
+
+    #[test]
+    fn a_run_that_failed_by_itself_says_so_whatever_became_of_its_files() {
+        let full =
+            || InvokeError::Store(aria_store::StoreError::DiskQuota { of: "blobs", needed_bytes: 1, quota_bytes: 0 });
+        program(3, full(), Ok("EXITED"));
+        program(0, full(), Err("DISK_QUOTA"));
+        program(3, InvokeError::Bug { doing: "test" }, Err("BUG"));
+    }
 }

@@ -16,6 +16,8 @@ use crate::event::{OutputStream, RunEvent};
 use crate::log::LogBuffer;
 use crate::{Inner, UNREAD_MAX};
 
+type Events = mpsc::Sender<Result<RunEvent, InvokeError>>;
+
 /// What the run's task watches while the engine's future runs.
 #[derive(Default)]
 pub(crate) struct Shared(Mutex<Watched>);
@@ -29,6 +31,8 @@ pub(crate) struct Watched {
     pub(crate) answered: Option<Instant>,
     /// Files are coming: the program is gone.
     pub(crate) collecting: bool,
+    /// The caller has not taken the last event yet.
+    pub(crate) blocked: bool,
     /// The caller does not read any more.
     pub(crate) unread: bool,
 }
@@ -37,6 +41,25 @@ impl Shared {
     pub(crate) fn watch(&self) -> MutexGuard<'_, Watched> {
         // Plain data, valid after any panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands the caller an event. A closed channel is seen by the run's task, which then drops this future.
+    async fn send(&self, events: &Events, event: RunEvent) {
+        let blocked = Instant::now();
+        self.watch().blocked = true;
+        let sent = tokio::time::timeout(UNREAD_MAX, events.send(Ok(event))).await;
+        {
+            let mut watched = self.watch();
+            let waited = blocked.elapsed();
+            watched.blocked = false;
+            watched.unread = sent.is_err();
+            // Meanwhile nobody read what the engine said: the clocks stood still.
+            watched.started = watched.started.map(|started| started + waited);
+            watched.answered = watched.answered.map(|answered| answered + waited);
+        }
+        if sent.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -48,7 +71,7 @@ pub(crate) struct Sink {
     pub(crate) owner: String,
     pub(crate) is_tool: bool,
     pub(crate) out_bytes_max: u64,
-    pub(crate) events: mpsc::Sender<Result<RunEvent, InvokeError>>,
+    pub(crate) events: Events,
     pub(crate) state: State,
     pub(crate) record: GuestRecord,
     pub(crate) collector: Collector,
@@ -156,11 +179,34 @@ impl Sink {
         !self.is_tool || (answered && self.record.defect().is_none())
     }
 
-    /// A closed channel is seen by the run's task, which then drops this sink.
     async fn send(&mut self, event: RunEvent) {
-        if tokio::time::timeout(UNREAD_MAX, self.events.send(Ok(event))).await.is_err() {
-            self.shared.watch().unread = true;
-            std::future::pending::<()>().await;
-        }
+        self.shared.send(&self.events, event).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_clocks_stand_still_while_the_caller_does_not_read() {
+        let (events, mut reader) = mpsc::channel(1);
+        let shared = Shared::default();
+        let event = || RunEvent::Progress { fraction: 0.5, message: String::new() };
+        let begun = Instant::now();
+        (shared.watch().started, shared.watch().answered) = (Some(begun), Some(begun));
+        shared.send(&events, event()).await;
+        let slow = async {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            assert!(shared.watch().blocked);
+            reader.recv().await
+        };
+        tokio::join!(shared.send(&events, event()), slow).1.unwrap().unwrap();
+        let watched = shared.watch();
+        assert!(!watched.blocked && !watched.unread);
+        let still = Duration::from_millis(140);
+        assert!(watched.answered.unwrap() >= begun + still && watched.started.unwrap() >= begun + still);
     }
 }
