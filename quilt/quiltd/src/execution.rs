@@ -167,8 +167,8 @@ async fn report(found: Found, mut seen: Relayed, events: &Events) {
     let Found { exit, usage, files } = found;
     let sent = match files {
         Ok(files) => send_files(files, events).await,
-        // Files that are lost make the run incomplete like any other lost output.
-        Err(error @ (CollectError::TooMany { .. } | CollectError::TooLarge { .. })) => {
+        // Files that are lost make the run incomplete like any other lost output, also those with a name nobody could show.
+        Err(error @ (CollectError::TooMany { .. } | CollectError::TooLarge { .. } | CollectError::Entry { .. })) => {
             seen.cause = Some(Cause::OutputTooLarge);
             Err(error.to_string())
         }

@@ -335,3 +335,17 @@ async fn too_many_files_in_out_are_not_a_success() {
         assert_eq!(run.files.len(), if reason == EndReason::Exited { 1000 } else { 0 });
     }
 }
+
+#[tokio::test]
+async fn a_file_with_a_name_nobody_can_show_is_lost_output() {
+    let Some(stand) = start("").await else { return };
+    for name in ["'/out/a\\nb'", "'/out/\\x1b[2J'", "Buffer.from([0x2f, 0x6f, 0x75, 0x74, 0x2f, 0xff])"] {
+        let source = format!("import {{ writeFileSync }} from 'node:fs'; writeFileSync({name}, 'x');");
+        let mut request = stand.script(&source);
+        request.program.as_mut().unwrap().collect_out = true;
+        let run = stand.run(request).await;
+        assert_eq!((run.ended.reason(), run.files.len()), (EndReason::OutputTooLarge, 0), "{name}: {:?}", run.ended);
+        let detail = &run.ended.detail;
+        assert!(detail.contains("name") && !detail.chars().any(char::is_control), "{detail:?}");
+    }
+}
