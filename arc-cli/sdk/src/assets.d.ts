@@ -1,4 +1,5 @@
-//! Files that are imported for their path: `import path from "./model.wasm"` gives the place of the file at run time.
+//! Files that are imported for their path: `import path from "./model.wasm"` gives the place of the file at run time; or for their
+//! text: `import text from "./query.sql" with { type: "text" }`.
 
 declare module "*.wasm" {
   const path: string;
@@ -27,4 +28,48 @@ declare module "*.png" {
 declare module "*.jpg" {
   const path: string;
   export default path;
+}
+declare module "*.md" {
+  const text: string;
+  export default text;
+}
+declare module "*.sql" {
+  const text: string;
+  export default text;
+}
+declare module "*.graphql" {
+  const text: string;
+  export default text;
+}
+declare module "*.gql" {
+  const text: string;
+  export default text;
+}
+declare module "*.xml" {
+  const text: string;
+  export default text;
+}
+declare module "*.tsv" {
+  const text: string;
+  export default text;
+}
+declare module "*.ini" {
+  const text: string;
+  export default text;
+}
+declare module "*.hbs" {
+  const text: string;
+  export default text;
+}
+declare module "*.mustache" {
+  const text: string;
+  export default text;
+}
+declare module "*.tmpl" {
+  const text: string;
+  export default text;
+}
+declare module "*.prompt" {
+  const text: string;
+  export default text;
 }

@@ -62,7 +62,10 @@ export interface ToolDefinition<Input, Output> extends ToolOptions {
 /** What `defineTool` returns: the same object, so a test can call `run`. */
 export type Tool<Input, Output> = ToolDefinition<Input, Output>;
 
-type Method = (...args: never[]) => unknown;
+/** Any method, also one that declares its `this`. */
+type Method = (this: never, ...args: never[]) => unknown;
+// The type of `this` in a context is invariant, so only `any` takes every class.
+type MethodContext = ClassMethodDecoratorContext<any, any>;
 
 /**
  * Makes a public method of an exported class a tool.
@@ -75,9 +78,9 @@ type Method = (...args: never[]) => unknown;
  * }
  * ```
  */
-export function tool(options?: ToolOptions): (method: Method, context: ClassMethodDecoratorContext) => void;
-export function tool(method: Method, context: ClassMethodDecoratorContext): void;
-export function tool(_first?: ToolOptions | Method, context?: ClassMethodDecoratorContext): void | ((method: Method, context: ClassMethodDecoratorContext) => void) {
+export function tool(options?: ToolOptions): (method: Method, context: MethodContext) => void;
+export function tool(method: Method, context: MethodContext): void;
+export function tool(_first?: ToolOptions | Method, context?: MethodContext): void | ((method: Method, context: MethodContext) => void) {
   if (context === undefined) return () => undefined;
 }
 

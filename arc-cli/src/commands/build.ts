@@ -1,6 +1,6 @@
 //! `arc build`: the project becomes one `.aria` file.
 
-import { renameSync, rmSync, writeFileSync } from "node:fs";
+import { lstatSync, realpathSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join, relative, resolve } from "node:path";
 
 import { command, option, positional } from "../command.ts";
@@ -40,14 +40,32 @@ export const build = command({
   },
 });
 
-/** The file appears whole or not at all. */
-function writeWhole(path: string, bytes: Uint8Array): void {
+/** The file appears whole or not at all. A link stays and its target is written; what is no regular file is left alone. */
+function writeWhole(named: string, bytes: Uint8Array): void {
+  const path = regularFile(named);
   const draft = join(path, "..", `.${basename(path)}.${process.pid}`);
   try {
-    writeFileSync(draft, bytes);
+    writeFileSync(draft, bytes, { flag: "wx" });
     renameSync(draft, path);
   } catch (cause) {
     rmSync(draft, { force: true });
-    throw new UserError("ARC1102", `${path} cannot be written: ${(cause as Error).message}`, { exit: Exit.conflict, cause });
+    throw refused(named, (cause as Error).message, cause);
   }
+}
+
+/** The path itself, or where its links lead. Renaming over a device or a pipe would destroy it. */
+function regularFile(path: string): string {
+  try {
+    const entry = lstatSync(path, { throwIfNoEntry: false });
+    if (entry === undefined) return path;
+    const real = entry.isSymbolicLink() ? realpathSync(path) : path;
+    if (lstatSync(real).isFile()) return real;
+  } catch (cause) {
+    throw refused(path, (cause as Error).message, cause);
+  }
+  throw refused(path, "it exists and is no regular file");
+}
+
+function refused(path: string, why: string, cause?: unknown): UserError {
+  return new UserError("ARC1102", `${path} cannot be written: ${why}`, { exit: Exit.conflict, cause });
 }

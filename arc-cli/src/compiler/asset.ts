@@ -10,8 +10,11 @@ import { basename, dirname, join, resolve } from "node:path";
 
 import { sha256Hex } from "../bundle/digest.ts";
 
+/** Files whose import gives their text, beside `.txt`. `sdk/src/assets.d.ts` has their types. */
+export const TEXTS = ["md", "sql", "graphql", "gql", "xml", "tsv", "ini", "hbs", "mustache", "tmpl", "prompt"] as const;
+
 /** What the bundler loads as code or data by itself. Everything else is an asset. */
-export const ASSET_IMPORT = /\.(?!(?:[cm]?[jt]sx?|json|jsonc|json5|toml|yaml|yml|txt|css|html|node)$)[A-Za-z0-9]+$/;
+export const ASSET_IMPORT = new RegExp(`\\.(?!(?:[cm]?[jt]sx?|json|jsonc|json5|toml|yaml|yml|txt|css|html|node|${TEXTS.join("|")})$)[A-Za-z0-9]+$`);
 const CODE = /\.[cm]?[jt]sx?$/;
 const URL_CALL = /new\s+URL\(\s*(["'`])(\.{0,2}\/?[^"'`$\n]+)\1\s*,\s*import\.meta\.url\s*\)/g;
 const JOIN_CALL = /((?:__dirname|import\.meta\.(?:dirname|dir))\s*(?:,|\+)\s*)(["'`])(\/?[^"'`$\n]+\.[A-Za-z0-9]+)\2/g;

@@ -8,7 +8,7 @@ import { join, relative, resolve, sep } from "node:path";
 import type { BunPlugin } from "bun";
 
 import { byPathBytes, type TarEntry } from "../bundle/tar.ts";
-import { ASSET_IMPORT, Assets } from "./asset.ts";
+import { ASSET_IMPORT, Assets, TEXTS } from "./asset.ts";
 import { sdkDirectory } from "./assets.ts";
 import { CompileError, type Diagnostic } from "./diagnostics.ts";
 
@@ -94,6 +94,7 @@ async function run(job: Job): Promise<Bundled> {
     env: "disable",
     ...NO_MACROS,
     naming: { entry: naming },
+    loader: Object.fromEntries(TEXTS.map((ending) => [`.${ending}`, "text"])),
     plugins: [plugin(job, assets)],
   });
   const errors = result.logs.filter((log) => log.level === "error").map((log) => diagnosticOf(root, log));
@@ -208,9 +209,11 @@ function diagnosticOf(root: string, log: BuildMessage | ResolveMessage): Diagnos
   const message = native !== undefined ? `${native} is a native addon, it cannot run in the sandbox` : macro ? "a macro would run on the machine that builds; arc runs no code of a project" : log.message.replaceAll(`${root}/`, "");
   const file = position && position.file !== "" ? relative(root, resolve(root, position.file)).split(sep).join("/") : undefined;
   const id = native !== undefined ? "ARC1091" : macro ? "ARC1094" : log.name === "ResolveMessage" ? "ARC1003" : "ARC1090";
-  if (!position || file === undefined || file.startsWith("aria:")) return { id, message };
+  // No package manager brings a file of the project.
+  const fix = id === "ARC1003" && /"[./]/.test(log.message) ? { fix: [] } : {};
+  if (!position || file === undefined || file.startsWith("aria:")) return { id, message, ...fix };
   const { line, column, length } = position;
-  return { id, message, span: { file, line, column, endLine: line, endColumn: column + Math.max(1, length) } };
+  return { id, message, ...fix, span: { file, line, column, endLine: line, endColumn: column + Math.max(1, length) } };
 }
 
 function utf8(text: string): Uint8Array {

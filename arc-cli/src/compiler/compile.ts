@@ -62,7 +62,7 @@ export function compileWith(project: Project, oracle: TypeOracle): Compiled {
   const tools = findings.tools.map((found) => compileTool(found, own)).sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   own.push(...duplicates(tools, findings), ...nothingFound(findings, own, language));
   const facts = bundleFacts(project, findings.aria, own);
-  return { project, facts, tools, diagnostics: sortDiagnostics(merge(language, own)), read: oracle.read, sources: oracle.sources, marks: findings.marks };
+  return { project, facts, tools, diagnostics: syntaxFirst(sortDiagnostics(merge(language, own))), read: oracle.read, sources: oracle.sources, marks: findings.marks };
 }
 
 function compileTool(found: FoundTool, own: Diagnostic[]): CompiledTool {
@@ -124,10 +124,18 @@ function nothingFound(findings: Findings, own: readonly Diagnostic[], language: 
   return [{ id: "ARC1051", message: "no tool in the sources", hint: "mark a method with @tool, or export a constant made by defineTool, both from @aria/sdk" }];
 }
 
+/** A file that does not parse may be the cause of everything else. */
+function syntaxFirst(sorted: readonly Diagnostic[]): Diagnostic[] {
+  return [...sorted.filter(({ id }) => id === "ARC1002"), ...sorted.filter(({ id }) => id !== "ARC1002")];
+}
+
 /** One place, one finding: arc's own says more than TypeScript's, and a missing import explains every `any` after it. */
 function merge(language: readonly Diagnostic[], own: readonly Diagnostic[]): Diagnostic[] {
+  const broken = new Set(language.filter(({ id }) => id === "ARC1002").map(({ span }) => span?.file));
   const imports = language.some((diagnostic) => diagnostic.id === "ARC1003" || diagnostic.id === "ARC1004" || diagnostic.id === "ARC1002");
-  const kept = imports ? own.filter((diagnostic) => diagnostic.id !== "ARC1010" && diagnostic.id !== "ARC1011" && diagnostic.id !== "ARC1051") : own;
+  // What was read in a file that does not parse is a guess.
+  const sound = own.filter(({ span }) => !span || !broken.has(span.file));
+  const kept = imports ? sound.filter((diagnostic) => diagnostic.id !== "ARC1010" && diagnostic.id !== "ARC1011" && diagnostic.id !== "ARC1051") : sound;
   return [...language.filter((error) => error.id !== "ARC1001" || !kept.some((diagnostic) => says(diagnostic, error))), ...kept];
 }
 

@@ -69,7 +69,7 @@ const table = {
   ARC1094: entry("macro", "A Bun macro (`with { type: \"macro\" }`, or an import of `macro:…`) is code that runs on the machine that builds. arc runs no code of a project or of its dependencies: import it the ordinary way, or write its result into the source."),
   ARC1100: entry("directory is not empty", "`arc new` writes into a new or an empty directory and never over your files."),
   ARC1101: entry("unknown template", "The templates that this arc carries are listed by `arc new --help`."),
-  ARC1102: entry("file cannot be written", "The output could not be written to its place."),
+  ARC1102: entry("file cannot be written", "The output could not be written to its place. Something that exists there and is no regular file (a device, a pipe, a directory) is never replaced."),
   ARC1103: entry("file cannot be read", "The input is missing, is a directory, or may not be read."),
   ARC1104: entry("not a sound bundle", "The file breaks a rule of the bundle format and would be refused by every device. The reason in the message is the rule's name."),
 } as const satisfies Record<string, Entry>;
@@ -102,6 +102,8 @@ export interface Diagnostic {
   readonly id: DiagnosticId;
   readonly message: string;
   readonly hint?: string;
+  /** Commands, where those of the id do not fit this case. */
+  readonly fix?: readonly string[];
   readonly span?: Span;
   /** TypeScript's own number, for ARC1001. */
   readonly ts?: number;

@@ -49,9 +49,15 @@ function findRoot(from: string): string {
 }
 
 function readText(path: string): string {
-  const { size } = statSync(path);
-  if (size > CONFIG_BYTES_MAX) throw new CompileError([{ id: "ARC1081", message: `${CONFIG} is ${size} bytes, limit is ${CONFIG_BYTES_MAX}` }]);
-  return readFileSync(path, "utf8");
+  try {
+    const found = statSync(path);
+    if (!found.isFile()) throw new CompileError([{ id: "ARC1081", message: `${CONFIG} is no regular file` }]);
+    if (found.size > CONFIG_BYTES_MAX) throw new CompileError([{ id: "ARC1081", message: `${CONFIG} is ${found.size} bytes, limit is ${CONFIG_BYTES_MAX}` }]);
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    if (cause instanceof CompileError) throw cause;
+    throw new CompileError([{ id: "ARC1081", message: `${CONFIG} cannot be read: ${(cause as Error).message}` }]);
+  }
 }
 
 /** Reads the text of an `arc.toml`. Throws `CompileError` with every fault found. */
@@ -96,12 +102,12 @@ class ConfigReader {
   table(name: string, keys: readonly string[]): Table {
     const value = this.#root[name];
     if (value === undefined) return {};
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    if (!isTable(value)) {
       this.#report("ARC1083", name, `${name} is a table: [${name}]`);
       return {};
     }
-    this.#only(value as Table, `${name}.`, keys);
-    return value as Table;
+    this.#only(value, `${name}.`, keys);
+    return value;
   }
 
   text(table: Table, name: string, key: string, pattern?: RegExp, wanted?: string): string | undefined {
@@ -149,6 +155,7 @@ function findSources(root: string, entry: string | undefined, include: readonly 
   if (entry !== undefined) {
     const path = join(root, entry);
     if (!existsSync(path)) throw new CompileError([{ id: "ARC1084", message: `entry ${JSON.stringify(entry)} does not exist` }]);
+    if (!statSync(path).isFile()) throw new CompileError([{ id: "ARC1084", message: `entry ${JSON.stringify(entry)} is no regular file` }]);
     return [path];
   }
   const wanted = include.map((pattern) => new Bun.Glob(pattern));
@@ -172,14 +179,27 @@ function walk(root: string, below: string, depth: number): string[] {
 function missingDependencies(root: string): Set<string> {
   const path = join(root, "package.json");
   if (!existsSync(path)) return new Set();
-  let json: { dependencies?: Table; devDependencies?: Table };
-  try {
-    json = JSON.parse(readFileSync(path, "utf8")) as typeof json;
-  } catch (cause) {
-    throw new CompileError([{ id: "ARC1083", message: `package.json is not JSON: ${(cause as Error).message}` }]);
-  }
-  const names = Object.keys({ ...json.dependencies, ...json.devDependencies }).filter((name) => name !== "@aria/sdk");
+  const { dependencies, devDependencies } = readPackage(path);
+  const named = [dependencies, devDependencies].flatMap((table) => (isTable(table) ? Object.keys(table) : []));
+  const names = named.filter((name) => name !== "@aria/sdk");
   return new Set(names.filter((name) => !isInstalled(root, name)));
+}
+
+function readPackage(path: string): Table {
+  const wrong = (why: string): CompileError => new CompileError([{ id: "ARC1083", message: `package.json ${why}` }]);
+  if (!statSync(path).isFile()) throw wrong("is no regular file");
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    throw wrong(`is not JSON: ${(cause as Error).message}`);
+  }
+  if (!isTable(json)) throw wrong("does not hold an object");
+  return json;
+}
+
+function isTable(value: unknown): value is Table {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isInstalled(root: string, name: string): boolean {

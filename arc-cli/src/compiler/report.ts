@@ -17,7 +17,7 @@ export function toUserError(error: unknown, read: (file: string) => string | und
   const many = error.diagnostics.length;
   return new UserError(first.id, many === 1 ? headline(first) : `${many} problems, the first: ${headline(first)}`, {
     exit: first.id === "ARC1080" ? Exit.notFound : Exit.build,
-    fix: fixOf(first.id),
+    fix: first.fix ?? fixOf(first.id),
     details: { diagnostics: error.diagnostics.map((diagnostic) => ({ title: titleOf(diagnostic.id), ...diagnostic })) },
     ...(first.span ? { span: first.span } : {}),
     ...(many === 1 && first.hint !== undefined ? { hint: first.hint } : {}),

@@ -28,7 +28,7 @@ export async function projectStep<T>(dir: string | undefined, { ui, cwd }: Conte
 /** Writes `.arc/` for a project whose tsconfig.json builds on it. A directory that cannot be written is no reason to fail. */
 async function helpEditor(root: string, warn: (text: string) => void): Promise<void> {
   const tsconfig = join(root, "tsconfig.json");
-  if (!existsSync(tsconfig) || !readFileSync(tsconfig, "utf8").includes(".arc/")) return;
+  if (!existsSync(tsconfig) || !statSync(tsconfig).isFile() || !readFileSync(tsconfig, "utf8").includes(".arc/")) return;
   const { writeOffline } = await import("./offline.ts");
   try {
     writeOffline(root);

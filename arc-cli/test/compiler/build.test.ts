@@ -42,6 +42,8 @@ const sources = {
   "node_modules/cjs-dep/data.bin": "from the dependency",
   "src/part.json": '{"answer":42}',
   "src/note.txt": "a note",
+  "src/page.md": "# page",
+  "src/query.sql": "select 1",
   "src/blob.dat": new Uint8Array([1, 2, 3]),
   "src/lib/deep.ts": "export function fail(): never {\n  throw new RangeError('deep');\n}\n",
   "src/types.ts": "/** Only types: no code of it is in the bundle. */\nexport interface Later { at: Date; days: number }\n",
@@ -51,6 +53,8 @@ const sources = {
     'import { defineTool, log, progress, tool } from "@aria/sdk";',
     'import { data, where } from "cjs-dep";',
     'import note from "./note.txt";',
+    'import page from "./page.md" with { type: "text" };',
+    'import query from "./query.sql" with { type: "text" };',
     'import part from "./part.json";',
     'import { fail } from "./lib/deep.ts";',
     "export class Sample {",
@@ -60,7 +64,7 @@ const sources = {
     "  @tool()",
     "  static later(input: Later): { at: Date } { return { at: new Date(input.at.getTime() + input.days * 86_400_000) }; }",
     "}",
-    "export const assets = defineTool({ run: () => ({ note, answer: part.answer, blob: [...readFileSync(new URL(\"./blob.dat\", import.meta.url))], dep: data(), where: where() }) });",
+    "export const assets = defineTool({ run: () => ({ note, page, query, answer: part.answer, blob: [...readFileSync(new URL(\"./blob.dat\", import.meta.url))], dep: data(), where: where() }) });",
     'export const talk = defineTool({ run: () => { log.info("hello", { n: 1 }); progress(0.5); return "ok"; } });',
     "export const crash = defineTool({ run: (): string => fail() });",
     "",
@@ -97,7 +101,7 @@ describe("what comes out runs:", () => {
   test("a static method with Dates", async () => expect((await run("later", '{"at":"2026-11-20T00:00:00Z","days":1}')).frames).toEqual([{ result: { outputJson: '{"at":"2026-11-21T00:00:00.000Z"}' } }]));
   test("assets of the project and of a dependency", async () => {
     const answer = JSON.parse(String((await run("assets")).frames[0]?.["result"]?.["outputJson"])) as Record<string, unknown>;
-    expect(answer).toEqual({ note: "a note", answer: 42, blob: [1, 2, 3], dep: "from the dependency", where: [join(app, "code"), join(app, "code/assets.js")] });
+    expect(answer).toEqual({ note: "a note", page: "# page", query: "select 1", answer: 42, blob: [1, 2, 3], dep: "from the dependency", where: [join(app, "code"), join(app, "code/assets.js")] });
   });
   test("logs and progress", async () => {
     expect((await run("talk")).frames.slice(0, 2)).toEqual([{ log: { level: "info", message: "hello", fieldsJson: '{"n":1}' } }, { progress: { fraction: 0.5, message: "" } }]);

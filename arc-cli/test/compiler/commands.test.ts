@@ -1,7 +1,7 @@
 //! `arc new`, `check`, `build` and `inspect` as a person or a script meets them.
 
 import { afterAll, describe, expect, test, setDefaultTimeout } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -124,6 +124,54 @@ describe("check and build refuse", () => {
   });
   test("where there is no project", async () => expect(await arc(scratch, "check")).toMatchObject({ code: 5, err: expect.stringContaining("ARC1080") }));
   test("an output that cannot be written", async () => expect(await arc(weather, "build", "--out", "/nonexistent/x.aria")).toMatchObject({ code: 6, err: expect.stringContaining("ARC1102") }));
+  test("to write over what is no regular file, and leave it as it is", async () => {
+    const fifo = join(scratch, "fifo");
+    expect(await Bun.spawn(["mkfifo", fifo]).exited).toBe(0);
+    symlinkSync(fifo, join(scratch, "to-fifo"));
+    symlinkSync("nowhere/at/all", join(scratch, "dangling"));
+    mkdirSync(join(scratch, "a-directory"));
+    for (const name of ["fifo", "to-fifo", "dangling", "a-directory"]) {
+      expect(await arc(weather, "build", "--out", `../${name}`)).toMatchObject({ code: 6, err: expect.stringContaining("ARC1102") });
+    }
+    expect([lstatSync(fifo).isFIFO(), lstatSync(join(scratch, "to-fifo")).isSymbolicLink(), lstatSync(join(scratch, "dangling")).isSymbolicLink()]).toEqual([true, true, true]);
+  });
+  test("nothing about a link to a file: the file is written, the link stays", async () => {
+    writeFileSync(join(scratch, "target.aria"), "old");
+    symlinkSync("target.aria", join(scratch, "link.aria"));
+    expect((await arc(weather, "build", "--out", "../link.aria")).code).toBe(0);
+    expect([lstatSync(join(scratch, "link.aria")).isSymbolicLink(), openBundle(new Uint8Array(readFileSync(join(scratch, "target.aria")))).manifest.name]).toEqual([true, "weather"]);
+  });
+  const odd: readonly (readonly [string, string, (at: string) => void])[] = [
+    ["package.json that holds null", "ARC1083", (at) => writeFileSync(join(at, "package.json"), "null")],
+    ["package.json that holds a list", "ARC1083", (at) => writeFileSync(join(at, "package.json"), "[1]")],
+    ["package.json that is a directory", "ARC1083", (at) => mkdirSync(join(at, "package.json"))],
+    ["arc.toml that is a directory", "ARC1081", (at) => (rmSync(join(at, "arc.toml")), mkdirSync(join(at, "arc.toml")))],
+    ["an entry that is a directory", "ARC1084", (at) => (mkdirSync(join(at, "d.ts")), writeFileSync(join(at, "arc.toml"), '[bundle]\nname = "x"\nentry = "d.ts"\n'))],
+    ["tsconfig.json that is a directory", "ARC1001", (at) => mkdirSync(join(at, "tsconfig.json"))],
+  ];
+  for (const [i, [what, id, spoil]] of odd.entries()) {
+    test(`${what} with ${id}`, async () => {
+      const at = join(scratch, `odd-${i}`);
+      mkdirSync(join(at, "src"), { recursive: true });
+      writeFileSync(join(at, "arc.toml"), '[bundle]\nname = "x"\n');
+      writeFileSync(join(at, "src/a.ts"), 'import { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: () => 1 });\n');
+      spoil(at);
+      const { code, out } = await arc(at, "check", "--json");
+      expect([code, (JSON.parse(out) as { error: { code: string } }).error.code]).toEqual([3, id]);
+    });
+  }
+  test("an import of the project's own file without telling to install anything", async () => {
+    const at = join(scratch, "no-file");
+    mkdirSync(join(at, "src"), { recursive: true });
+    writeFileSync(join(at, "arc.toml"), '[bundle]\nname = "x"\n');
+    const fixes = async (specifier: string): Promise<unknown> => {
+      writeFileSync(join(at, "src/a.ts"), `import { b } from "${specifier}";\nconsole.log(b);\n`);
+      const { error } = JSON.parse((await arc(at, "check", "--json")).out) as { error: { code: string; fix: string[] } };
+      return [error.code, error.fix];
+    };
+    expect(await fixes("./b.ts")).toEqual(["ARC1003", []]);
+    expect(await fixes("some-package")).toEqual(["ARC1003", ["bun install"]]);
+  });
   test("control characters of the source stay harmless", async () => {
     writeFileSync(join(broken, "src/b.ts"), 'export const b: number = "\u001b]0;owned\u0007\u001b[31m";\n');
     const { err } = await arc(broken, "check");

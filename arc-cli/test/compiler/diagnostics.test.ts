@@ -59,6 +59,11 @@ const projects: readonly (readonly [string, Record<string, string>, readonly str
   ["no name", { "arc.toml": "", "src/a.ts": good }, ["ARC1048"]],
   ["no sources", { "arc.toml": toml }, ["ARC1084"]],
   ["an entry that is not there", { "arc.toml": `${toml}entry = "src/b.ts"\n`, "src/a.ts": good }, ["ARC1084"]],
+  ["a syntax error in a file with a tool", { "arc.toml": toml, "src/a.ts": 'import { tool } from "@aria/sdk";\nexport class A {\n  @tool()\n  go(): number { return ; 1 + ; }\n  @tool() x = 1;\n}\n' }, ["ARC1002"]],
+  ["a syntax error after other findings", { "arc.toml": toml, "src/a.ts": 'import { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: (input: { s: symbol }) => String(input.s) });\n', "src/b.ts": "export const b = ;\n" }, ["ARC1002", "ARC1013"]],
+  ["a method that declares its this", { "arc.toml": toml, "src/a.ts": 'import { tool } from "@aria/sdk";\nexport class A {\n  n = 1;\n  @tool()\n  go(this: A, input: { b: string }): string { return input.b + this.n; }\n  @tool\n  bare(this: A): number { return this.n; }\n  @tool({ title: "S" })\n  static fixed(this: typeof A): string { return this.name; }\n}\n' }, []],
+  ["empty objects and lists", { "arc.toml": toml, "src/a.ts": 'import { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: (_input: { none: Record<string, never>; list: never[] }): Record<string, never> => ({}) });\n' }, []],
+  ["a file of a kind without types", { "arc.toml": toml, "src/a.ts": 'import x from "./a.odd" with { type: "text" };\nimport { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: (): string => x });\n', "src/a.odd": "odd" }, ["ARC1003"]],
   ["a sound project", { "arc.toml": toml, "src/a.ts": good }, []],
 ];
 
@@ -69,6 +74,11 @@ for (const [what, files, ids] of projects) {
 test("what follows from a missing import is not reported beside it", () => {
   const found = findings({ "arc.toml": toml, "src/a.ts": 'import type { C } from "./c.ts";\nimport { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: (input: { c: C }): C => input.c });\n' });
   expect(found.map(({ id }) => id as string)).toEqual(["ARC1003"]);
+});
+
+test("a file that is there is not called missing", () => {
+  const [found] = findings({ "arc.toml": toml, "src/a.ts": 'import x from "./a.odd" with { type: "text" };\nconsole.log(x);\n', "src/a.odd": "odd" });
+  expect(found).toMatchObject({ id: "ARC1003", message: expect.stringContaining("has no types"), hint: expect.stringContaining("new URL"), fix: [] });
 });
 
 test("every error has a page", () => {

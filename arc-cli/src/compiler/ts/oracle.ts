@@ -1,6 +1,7 @@
 //! The TypeOracle over TypeScript's classic compiler API.
 
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, extname, join, resolve } from "node:path";
 import ts from "typescript";
 
 import type { Diagnostic, DiagnosticId } from "../diagnostics.ts";
@@ -64,10 +65,17 @@ function unresolved(error: ts.Diagnostic, message: string, options: OracleOption
     return { id: "ARC1003", ts: error.code, message: `${name} has no types, everything from it would be \`any\``, hint: `add its types (bun add --dev @types/${name.replace(/^@/, "").replace("/", "__")}) or declare the module in a .d.ts file` };
   }
   const relative = specifier.startsWith(".") || specifier.startsWith("/");
+  const ending = extname(specifier);
+  if (relative && ending !== "" && error.file && existsSync(resolve(dirname(error.file.fileName), specifier))) {
+    const hint = `read it from new URL(${JSON.stringify(specifier)}, import.meta.url), or name it .txt to import its text`;
+    return { id: "ARC1003", ts: error.code, message: `${JSON.stringify(specifier)} is there, but a ${ending} file has no types to import`, hint, fix: [] };
+  }
   return {
     id: "ARC1003",
     ts: error.code,
     message: `cannot find ${JSON.stringify(specifier)}`,
+    // No package manager brings a file of the project.
+    ...(relative ? { fix: [] } : {}),
     hint: relative ? "check the path; it is relative to this file" : `add it to the project: bun add ${name}`,
   };
 }

@@ -117,6 +117,8 @@ export class TypeReader {
     if (checker.isTupleType(type)) return this.#tuple(type as ts.TupleTypeReference, node);
     if (checker.isArrayType(type)) {
       const [item] = checker.getTypeArguments(type as ts.TypeReference);
+      // `never[]`: no value can be in it.
+      if (item && (item.flags & ts.TypeFlags.Never) !== 0) return { kind: "tuple", items: [], required: 0, rest: undefined };
       return item ? { kind: "array", items: this.#shape(item, node) } : this.#refuse("ARC1021", type, node, "an array without an item type");
     }
     if (type.getCallSignatures().length > 0 || type.getConstructSignatures().length > 0) return this.#refuse("ARC1012", type, node, "a function has no JSON form", "pass data instead");
@@ -222,6 +224,8 @@ export class TypeReader {
         this.#reporter.report("ARC1019", at, "keys that are symbols have no JSON form");
         return [];
       }
+      // `Record<string, never>`: no further key can be there, which is what a closed object says.
+      if (withoutUndefined(this.#checker, info.type).kept.every((kept) => (kept.flags & ts.TypeFlags.Never) !== 0)) return [];
       const shape = this.#present(info.type, at);
       if ((info.keyType.flags & ts.TypeFlags.TemplateLiteral) !== 0) return [{ pattern: templatePattern(info.keyType as ts.TemplateLiteralType).pattern ?? "", shape }];
       if ((info.keyType.flags & ts.TypeFlags.Number) !== 0) return [{ pattern: "^-?(0|[1-9][0-9]*)(\\.[0-9]+)?$", shape }];
