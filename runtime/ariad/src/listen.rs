@@ -4,6 +4,7 @@
 //! [`HANDSHAKES_MAX`], for at most [`HANDSHAKE_TIME`].
 
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -15,21 +16,24 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use crate::identity::spki_sha256;
 use crate::peer::Peer;
+use crate::shares::{Share, Shares};
 use crate::trust::{Trust, Verifier};
 
-/// Connections in their handshake at a time; the next ones are closed at once.
-const HANDSHAKES_MAX: usize = 1024;
+/// Connections in their handshake at a time; the next ones are closed at once. One address gets three quarters of them, which is
+/// more than the 1,000 idle connections nobody may be kept out by.
+const HANDSHAKES_MAX: usize = 1400;
 /// A handshake is three messages; who needs longer than this is not trying.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
-/// Connections at a time, idle ones included. An idle one costs about 30 KiB, so this many fit in a small board.
-const CONNECTIONS_MAX: usize = 1200;
+/// Connections at a time, idle ones included; one key gets three quarters of them. An idle one costs about 30 KiB, so this many
+/// fit in a small board.
+const CONNECTIONS_MAX: usize = 1400;
 /// The same for the Unix socket, apart, so that no number of network clients keeps the administrator out.
 const LOCAL_CONNECTIONS_MAX: usize = 64;
 /// Accepted connections waiting for the server loop, which takes them at once.
@@ -39,7 +43,7 @@ const ACCEPTED_MAX: usize = 64;
 pub(crate) struct Connection {
     stream: Stream,
     peer: Peer,
-    _place: OwnedSemaphorePermit,
+    _place: Share,
 }
 
 enum Stream {
@@ -124,8 +128,8 @@ pub(crate) struct Doors {
 /// Accepts on both until the returned receiver is dropped.
 pub(crate) fn accept(doors: Doors) -> Incoming {
     let (sender, incoming) = mpsc::channel(ACCEPTED_MAX);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let local_places = Arc::new(Semaphore::new(LOCAL_CONNECTIONS_MAX));
+    let places = Shares::new(CONNECTIONS_MAX);
+    let local_places = Shares::new(LOCAL_CONNECTIONS_MAX);
     tokio::spawn(accept_unix(doors.unix, doors.socket_gid, sender.clone(), local_places));
     tokio::spawn(accept_tcp(doors.tcp, doors.tls, doors.trust, sender, places));
     incoming
@@ -133,7 +137,7 @@ pub(crate) fn accept(doors: Doors) -> Incoming {
 
 type Sender = mpsc::Sender<io::Result<Connection>>;
 
-async fn accept_unix(listener: UnixListener, socket_gid: Option<u32>, sender: Sender, places: Arc<Semaphore>) {
+async fn accept_unix(listener: UnixListener, socket_gid: Option<u32>, sender: Sender, places: Arc<Shares>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -141,7 +145,7 @@ async fn accept_unix(listener: UnixListener, socket_gid: Option<u32>, sender: Se
         };
         let Some((stream, _)) = taken(accepted).await else { continue };
         let Ok(credentials) = stream.peer_cred() else { continue };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Some(place) = places.take(&credentials.uid().to_string()) else { continue };
         let peer = Peer::local(&credentials, socket_gid);
         let connection = Connection { stream: Stream::Unix(stream), peer, _place: place };
         if sender.send(Ok(connection)).await.is_err() {
@@ -150,28 +154,22 @@ async fn accept_unix(listener: UnixListener, socket_gid: Option<u32>, sender: Se
     }
 }
 
-async fn accept_tcp(
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    trust: Arc<Trust>,
-    sender: Sender,
-    places: Arc<Semaphore>,
-) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+async fn accept_tcp(listener: TcpListener, tls: TlsAcceptor, trust: Arc<Trust>, sender: Sender, places: Arc<Shares>) {
+    let handshakes = Shares::new(HANDSHAKES_MAX);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = sender.closed() => return,
         };
-        let Some((stream, _)) = taken(accepted).await else { continue };
-        let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else { continue };
+        let Some((stream, from)) = taken(accepted).await else { continue };
+        let Some(handshake) = handshakes.take(&site(from.ip())) else { continue };
         let (tls, trust, sender, places) = (tls.clone(), Arc::clone(&trust), sender.clone(), Arc::clone(&places));
         // Owned by its own timeout: it ends by itself within HANDSHAKE_TIME and then hands over or drops the socket.
         tokio::spawn(async move {
             let _handshake = handshake;
             let done = tokio::time::timeout(HANDSHAKE_TIME, handshake_tls(stream, tls, &trust)).await;
-            let Ok(Some((stream, peer))) = done else { return };
-            let Ok(place) = places.try_acquire_owned() else { return };
+            let Ok(Some((stream, peer, key_sha256))) = done else { return };
+            let Some(place) = places.take(&key_sha256) else { return };
             // The receiver is gone only when the daemon stops.
             let _ = sender.send(Ok(Connection { stream: Stream::Tls(stream), peer, _place: place })).await;
         });
@@ -182,7 +180,7 @@ async fn handshake_tls(
     stream: TcpStream,
     tls: TlsAcceptor,
     trust: &Trust,
-) -> Option<(Box<TlsStream<TcpStream>>, Peer)> {
+) -> Option<(Box<TlsStream<TcpStream>>, Peer, String)> {
     // Without it small replies wait for acknowledgements; failing to set it only costs time.
     let _ = stream.set_nodelay(true);
     let stream = match tls.accept(stream).await {
@@ -198,10 +196,18 @@ async fn handshake_tls(
     }
     let key_sha256 = spki_sha256(connection.peer_certificates()?.first()?)?;
     let peer = match trust.enrolled(&key_sha256) {
-        Some(_) => Peer::Enrolled { key_sha256 },
-        None => Peer::EnrolKey { key_sha256 },
+        Some(_) => Peer::Enrolled { key_sha256: key_sha256.clone() },
+        None => Peer::EnrolKey { key_sha256: key_sha256.clone() },
     };
-    Some((Box::new(stream), peer))
+    Some((Box::new(stream), peer, key_sha256))
+}
+
+/// Where a connection comes from, as far as one party can choose: an IPv4 address, an IPv6 network.
+fn site(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).to_string(),
+    }
 }
 
 /// Out of descriptors is a state that passes; everything else concerns one connection only.
@@ -257,5 +263,23 @@ impl AsyncWrite for Connection {
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(address: &str, expected: &str) {
+        assert_eq!(site(address.parse().unwrap()), expected);
+    }
+
+    #[test]
+    fn one_party_is_one_site() {
+        check("192.0.2.1", "192.0.2.1");
+        check("::ffff:192.0.2.1", "192.0.2.1");
+        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::");
+        check("2001:db8:1:2::9", "2001:db8:1:2::");
     }
 }

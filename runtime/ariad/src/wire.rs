@@ -243,7 +243,7 @@ async fn keep_house(device: Arc<Device>, certificate: Arc<ServerCertificate>, mu
     }
 }
 
-/// 1,200 connections and as many handshakes need more than the usual 1,024 descriptors.
+/// 1,400 connections and as many handshakes need more than the usual 1,024 descriptors.
 fn raise_descriptor_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard));

@@ -173,6 +173,37 @@ async fn idle_connections_do_not_keep_others_out() {
 }
 
 #[tokio::test]
+async fn one_address_does_not_take_every_handshake() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(4096), hard).unwrap();
+    let daemon = Daemon::start().await;
+    let key = daemon.enrol("ann", "caller").await;
+    let mut idle = Vec::new();
+    for _ in 0..1500 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        idle.push(socket.connect(daemon.listen.parse().unwrap()).await.unwrap());
+    }
+    Client::tls(&daemon.listen, &key).await.expect("another address gets in");
+    // Only who came too late was turned away.
+    let last = idle.last_mut().unwrap();
+    assert!(matches!(tokio::time::timeout(Duration::from_secs(2), last.read(&mut [0; 1])).await, Ok(Ok(0) | Err(_))));
+    let open = tokio::time::timeout(Duration::from_millis(10), idle[500].read(&mut [0; 1])).await;
+    assert!(open.is_err(), "{open:?}");
+}
+
+#[tokio::test]
+async fn a_program_without_its_first_message_is_ended() {
+    let daemon = Daemon::start().await;
+    let client = daemon.operator().await;
+    let begun = Instant::now();
+    let run = client.exec.clone().run(tokio_stream::pending()).await;
+    assert_eq!(refusal(&run.unwrap_err()), (Code::DeadlineExceeded, "START_LATE".to_owned()));
+    assert!(begun.elapsed() < Duration::from_secs(35));
+}
+
+#[tokio::test]
 async fn streams_reset_as_fast_as_possible_end_the_connection() {
     let daemon = Daemon::start().await;
     let key = daemon.enrol("ann", "caller").await;

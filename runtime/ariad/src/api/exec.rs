@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use aria_core::port::{BoxFuture, ByteSource, Limits, Profile};
 use aria_orchestrator::{Events, ExecCall};
@@ -19,6 +20,8 @@ use crate::status::{self, refuse};
 
 /// Longest piece of stdin handed on.
 const STDIN_BYTES: usize = 64 << 10;
+/// A request without its first message holds a place; it does not hold it for long.
+const START_TIME: Duration = Duration::from_secs(30);
 
 pub(super) struct Exec(pub(super) Arc<Device>);
 
@@ -33,7 +36,9 @@ impl pb::exec_server::Exec for Exec {
             return Err(refuse(ErrorKind::Denied, "EXEC_DISABLED", message));
         }
         let mut stream = request.into_inner();
-        let first = stream.message().await?.and_then(|message| message.part);
+        let late = |_| refuse(ErrorKind::Deadline, "START_LATE", "the first message did not come within 30 s");
+        let first = tokio::time::timeout(START_TIME, stream.message()).await.map_err(late)??;
+        let first = first.and_then(|message| message.part);
         let Some(pb::run_request::Part::Start(start)) = first else {
             return Err(invalid("STREAM_ORDER", "the first message must be start"));
         };
