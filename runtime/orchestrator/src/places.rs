@@ -1,6 +1,6 @@
 //! How many runs at a time: so many run, so many more wait in order, the rest is told to come back.
 //!
-//! Counted per owner too, so that one owner cannot take every place.
+//! Counted per owner too, so that one owner can neither fill the queue nor run in every place.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,14 @@ pub struct PlacesMax {
 pub(crate) struct Places {
     max: PlacesMax,
     running: Arc<Semaphore>,
-    taken: Mutex<HashMap<String, usize>>,
+    taken: Mutex<HashMap<String, Owner>>,
+}
+
+/// One owner's part of it.
+#[derive(Debug)]
+struct Owner {
+    count: usize,
+    running: Arc<Semaphore>,
 }
 
 /// A right to run or to wait for it; given back when dropped.
@@ -31,7 +38,15 @@ pub(crate) struct Places {
 pub(crate) struct Place {
     places: Arc<Places>,
     owner: String,
-    running: Option<OwnedSemaphorePermit>,
+    own: Arc<Semaphore>,
+    running: Option<Running>,
+}
+
+/// A right to run; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
 }
 
 impl Places {
@@ -43,35 +58,50 @@ impl Places {
     /// A place for one run of this owner; `None` when there is none.
     pub(crate) fn take(self: &Arc<Self>, owner: &str) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = taken.get(owner).copied().unwrap_or(0);
-        if own >= self.max.per_owner || taken.values().sum::<usize>() >= self.max.total {
+        let own = taken.get(owner).map_or(0, |own| own.count);
+        if own >= self.max.per_owner || taken.values().map(|own| own.count).sum::<usize>() >= self.max.total {
             return None;
         }
-        taken.insert(owner.to_owned(), own + 1);
-        Some(Place { places: Arc::clone(self), owner: owner.to_owned(), running: None })
+        // A quarter is always left to others, where a quarter is a place.
+        let running = self.max.running - self.max.running / 4;
+        let entry = taken
+            .entry(owner.to_owned())
+            .or_insert_with(|| Owner { count: 0, running: Arc::new(Semaphore::new(running.max(1))) });
+        entry.count += 1;
+        let own = Arc::clone(&entry.running);
+        Some(Place { places: Arc::clone(self), owner: owner.to_owned(), own, running: None })
     }
 }
 
 impl Place {
     /// Starts at once if nobody else is in the way.
     pub(crate) fn try_start(&mut self) -> bool {
-        self.running = Arc::clone(&self.places.running).try_acquire_owned().ok();
+        let permit = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned().ok();
+        self.running =
+            permit(&self.own).and_then(|own| permit(&self.places.running).map(|all| Running { _own: own, _all: all }));
         self.running.is_some()
     }
 
-    /// Waits for its turn, first come first served.
+    /// Waits for its turn, first come first served, behind the owner's other runs and then behind everybody's.
     pub(crate) async fn start(&mut self) {
-        // Never closed, so this is never `None`.
-        self.running = Arc::clone(&self.places.running).acquire_owned().await.ok();
+        // Never closed, so both are always given.
+        let own = Arc::clone(&self.own).acquire_owned().await;
+        let all = Arc::clone(&self.places.running).acquire_owned().await;
+        self.running = own.ok().zip(all.ok()).map(|(own, all)| Running { _own: own, _all: all });
+    }
+
+    /// The right to run, which may end before the place does.
+    pub(crate) fn running(&mut self) -> Option<Running> {
+        self.running.take()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.owner) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(own) = taken.get_mut(&self.owner) {
+            own.count -= 1;
+            if own.count == 0 {
                 taken.remove(&self.owner);
             }
         }
@@ -97,5 +127,24 @@ mod tests {
         assert!(places.take("bob").is_some());
         drop(second);
         assert!(places.taken.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_owner_leaves_a_quarter_to_others() {
+        let places = Places::new(PlacesMax { running: 4, total: 100, per_owner: 50 });
+        let mut ann: Vec<_> = (0..5).map(|_| places.take("ann").unwrap()).collect();
+        assert_eq!(ann.iter_mut().map(|place| usize::from(place.try_start())).sum::<usize>(), 3);
+        let mut waiting = ann.pop().unwrap();
+        let mut waits = Box::pin(waiting.start());
+        assert!(is_pending(&mut waits).await);
+        assert!(places.take("bob").unwrap().try_start());
+        // The place stays taken when the right to run is given back.
+        drop(ann[0].running());
+        waits.await;
+        assert_eq!(places.taken.lock().unwrap()["ann"].count, 5);
+    }
+
+    async fn is_pending(future: &mut (impl Future<Output = ()> + Unpin)) -> bool {
+        tokio::time::timeout(std::time::Duration::from_millis(20), future).await.is_err()
     }
 }

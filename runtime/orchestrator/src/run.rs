@@ -85,9 +85,11 @@ pub(crate) async fn run(
     let files = Sink::files(collector, trouble);
     // Checking a large answer and mapping a stack take time that all other runs need.
     let judged = blocking(move || judge(end, &record, files, &kind).map(|outcome| mapped(outcome, &kind))).await;
+    // The program is gone, so the next may run while this one's caller is told; what is on disk goes first.
+    let running = place.running();
+    let cleared = tokio::task::spawn_blocking(move || drop((held, running)));
     finish(&inner, id, &shared, judged, usage, &events).await;
-    // Removing an ephemeral bundle is work for the disk.
-    let _ = tokio::task::spawn_blocking(move || drop(held)).await;
+    let _ = cleared.await;
     drop(place);
 }
 
