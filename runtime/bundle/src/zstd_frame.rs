@@ -2,13 +2,15 @@
 //!
 //! The library would accept skippable frames, several frames in a row and dictionaries; the format does not.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek};
 
 use crate::error::{BundleError, Rule, refuse};
 
 const MAGIC: u32 = 0xfd2f_b528;
 const SKIPPABLE: std::ops::RangeInclusive<u32> = 0x184d_2a50..=0x184d_2a5f;
 const BLOCK_BYTES_MAX: u64 = 128 << 10;
+/// Read at once, so that many small blocks are not many system calls.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// What the header declares.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,6 +26,7 @@ pub(crate) fn scan<F: Read + Seek>(
     window_bytes_max: u64,
     label: &str,
 ) -> Result<Frame, BundleError> {
+    let file = BufReader::with_capacity(PIECE_BYTES, file);
     let mut walk = Walk { file, at: 0, size_bytes, label };
     let (frame, window, checksum) = walk.header(window_bytes_max)?;
     walk.blocks(window)?;
@@ -35,7 +38,7 @@ pub(crate) fn scan<F: Read + Seek>(
 }
 
 struct Walk<'a, F> {
-    file: &'a mut F,
+    file: BufReader<&'a mut F>,
     at: u64,
     size_bytes: u64,
     label: &'a str,
@@ -77,6 +80,9 @@ impl<F: Read + Seek> Walk<'_, F> {
             if size > BLOCK_BYTES_MAX.min(window) {
                 return Err(self.no("a block larger than the window or 128 KiB"));
             }
+            if size == 0 && kind < 2 && !last {
+                return Err(self.no("an empty block before the last"));
+            }
             match kind {
                 0 | 2 => self.skip(size)?,
                 1 => self.skip(1)?,
@@ -113,8 +119,8 @@ impl<F: Read + Seek> Walk<'_, F> {
     fn skip(&mut self, bytes: u64) -> Result<(), BundleError> {
         self.room(bytes)?;
         self.at += bytes;
-        self.file.seek(SeekFrom::Start(self.at)).map_err(|source| self.io(source))?;
-        Ok(())
+        // At most a block, so it fits.
+        self.file.seek_relative(i64::try_from(bytes).unwrap_or(i64::MAX)).map_err(|source| self.io(source))
     }
 
     fn room(&self, bytes: u64) -> Result<(), BundleError> {
@@ -195,8 +201,42 @@ mod tests {
         // 16 MiB of window by descriptor, and by a single segment of that size.
         check(&with(&[0b1000_0000, 14 << 3, 1, 0, 0, 0, 1, 0, 0]), Err(Rule::ZstdFrame));
         check(&with(&[0b1010_0000, 0, 0, 0, 1, 1, 0, 0]), Err(Rule::ZstdFrame));
+        // An empty raw block and an empty run before the last block; as the last they are fine.
+        check(&with(&[0b0010_0000, 0, 0b000, 0, 0, 0b001, 0, 0]), Err(Rule::ZstdFrame));
+        check(&with(&[0b0010_0000, 0, 0b010, 0, 0, 7, 0b001, 0, 0]), Err(Rule::ZstdFrame));
+        check(&with(&[0b0010_0000, 0, 0b001, 0, 0]), Ok(0));
         // A block of reserved type, and one longer than the window.
         check(&with(&[0b0010_0000, 0, 0b111, 0, 0]), Err(Rule::ZstdFrame));
         check(&with(&[0b0010_0000, 1, 0b10_001, 0, 0, 1, 2]), Err(Rule::ZstdFrame));
+    }
+
+    /// Counts what would be system calls.
+    struct Counting(Cursor<Vec<u8>>, usize);
+
+    impl Read for Counting {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.1 += 1;
+            self.0.read(into)
+        }
+    }
+
+    impl Seek for Counting {
+        fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+            self.1 += 1;
+            self.0.seek(to)
+        }
+    }
+
+    #[test]
+    fn many_small_blocks_are_few_reads() {
+        let blocks = 100_000u32;
+        let mut bytes = [&MAGIC.to_le_bytes()[..], &[0b1010_0000], &blocks.to_le_bytes()].concat();
+        for index in 1..=blocks {
+            bytes.extend([u8::from(index == blocks) | 1 << 3, 0, 0, 7]);
+        }
+        let size_bytes = bytes.len() as u64;
+        let mut file = Counting(Cursor::new(bytes), 0);
+        assert_eq!(scan(&mut file, size_bytes, 8 << 20, "layer").expect("a frame").content_bytes, u64::from(blocks));
+        assert!(file.1 < 20, "{}", file.1);
     }
 }
