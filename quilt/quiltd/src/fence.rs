@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -34,7 +34,13 @@ pub(crate) fn reserve(dir: &Path) -> Result<Range<u64>, FenceError> {
         let path = path.to_owned();
         move |source| FenceError::File { action, path, source }
     };
-    fs::create_dir_all(dir).map_err(step("create", dir))?;
+    let new: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(step("create", dir))?;
+    // Or a power cut takes a new directory, and with it every fence ever given.
+    for parent in new.into_iter().filter_map(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(step("sync", parent))?;
+    }
     let lock_path = dir.join("fence.lock");
     let lock = options().open(&lock_path).map_err(step("open", &lock_path))?;
     let _lock =
@@ -73,9 +79,11 @@ mod tests {
     #[test]
     fn no_two_lives_share_a_fence() {
         let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path().join("made");
+        let dir = dir.path().join("made/below");
         let lives: Vec<Range<u64>> = (0..4).map(|_| reserve(&dir).unwrap()).collect();
         assert_eq!(lives[0].start, 1);
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&dir).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o700);
         assert!(lives.windows(2).all(|pair| pair[0].end == pair[1].start && !pair[1].is_empty()));
     }
 

@@ -258,7 +258,10 @@ fn remembered_id(path: &Path) -> Result<String, IdentityError> {
 }
 
 fn make_private_dir(dir: &Path) -> Result<(), IdentityError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file("make", dir))
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file("make", dir))?;
+    // Or a power cut takes the directory with the authority that clients already trust.
+    let parent = dir.parent().unwrap_or(dir);
+    fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(file("flush", parent))
 }
 
 /// Whole or not at all, also across a power cut.

@@ -1,7 +1,8 @@
 //! File steps that name what they were doing to what.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use crate::error::StoreError;
@@ -10,8 +11,15 @@ pub(crate) fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::E
     move |source| StoreError::Io { doing, path: path.to_owned(), source }
 }
 
+/// Makes a directory and what is missing above it, for this user alone, and durable: a power cut must not take a new one with all
+/// that was put into it.
 pub(crate) fn make_directory(path: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(path).map_err(io_error("make directory", path))
+    let new: Vec<&Path> = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make directory", path))?;
+    let parents = new.into_iter().filter_map(Path::parent);
+    parents
+        .map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+        .try_for_each(sync_directory)
 }
 
 /// Makes the names in a directory durable.

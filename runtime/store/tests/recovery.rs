@@ -157,3 +157,14 @@ fn copy_all(from: &std::path::Path, to: &std::path::Path) {
         }
     }
 }
+
+#[test]
+fn a_new_data_directory_is_for_its_daemon_alone() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let (above, data) = (directory.path().join("made"), directory.path().join("made/data"));
+    let (_store, _) = support::open(&data);
+    for path in [&above, &data] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).expect("made").permissions());
+        assert_eq!(mode & 0o777, 0o700, "{path:?}");
+    }
+}
