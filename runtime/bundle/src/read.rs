@@ -19,7 +19,7 @@ use crate::oci::{self, Descriptor, Index};
 use crate::path::{Kind, Paths};
 use crate::stage::{Directory, Stage, Staged, StagedFile, io_error};
 use crate::tar::{Entry, Sink, Tar};
-use crate::unpack::Tree;
+use crate::unpack::{Tree, file_bytes};
 
 const BLOBS: &str = "blobs";
 /// The runtime version that `engine` ranges are about; all crates of the workspace share it.
@@ -249,7 +249,7 @@ impl Layout {
             let mut blob = self.open(layer, &label, Rule::FileMissing)?;
             tree.layer(&mut blob, layer.size_bytes, &label)?;
         }
-        let unpacked_bytes = tree.finish()?;
+        let tree_bytes = tree.finish()?;
         if let Some(digest) = self.blobs.keys().next() {
             return Err(refuse(
                 Rule::FileNotListed,
@@ -257,6 +257,10 @@ impl Layout {
                 "nothing refers to this blob",
             ));
         }
+
+        // The manifest is kept twice: here and in the registry.
+        let documents = [image_json.len(), config.len(), config.len()].map(|bytes| file_bytes(bytes as u64));
+        let unpacked_bytes = documents.iter().fold(tree_bytes, |sum, bytes| sum.saturating_add(*bytes));
 
         self.stage.discard(BLOBS)?;
         for (name, bytes) in [("image.json", &image_json), ("manifest.json", &config)] {

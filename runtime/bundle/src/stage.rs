@@ -139,7 +139,7 @@ pub struct Staged {
     pub authority_digest: Digest,
     /// Length of the `.aria` file.
     pub size_bytes: u64,
-    /// Bytes of the unpacked files.
+    /// What it takes on a disk once installed: whole blocks, and one for each file and directory; for the quota.
     pub unpacked_bytes: u64,
     pub(crate) stage: Stage,
 }

@@ -1,6 +1,6 @@
 //! Code layers into the staged `app` directory: decompressed, taken apart, each file compared with the manifest while it is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use aria_core::{Digest, FileEntry};
@@ -14,6 +14,8 @@ use crate::tar::{Entry, Sink, Tar};
 use crate::zstd_frame;
 
 const PIECE_BYTES: usize = 64 << 10;
+/// The block of the file systems there are.
+const BLOCK_BYTES: u64 = 4096;
 
 /// The tree all layers of a bundle unpack into.
 pub(crate) struct Tree<'a> {
@@ -75,11 +77,11 @@ impl<'a> Tree<'a> {
         tar.finish()
     }
 
-    /// Every listed file was there. Returns the bytes of all files.
+    /// Every listed file was there. Returns what the tree takes on a disk.
     pub(crate) fn finish(self) -> Result<u64, BundleError> {
         match self.listed.values().find(|listed| !listed.found) {
             Some(missing) => Err(refuse(Rule::FileMissing, &missing.entry.path, "listed in the manifest, in no layer")),
-            None => Ok(self.listed.values().map(|listed| listed.entry.size_bytes).sum()),
+            None => Ok(tree_bytes(self.listed.values().map(|listed| listed.entry))),
         }
     }
 
@@ -119,6 +121,22 @@ impl<'a> Tree<'a> {
         let directory = self.parent.as_ref().map_or(&self.app, |(_, directory)| directory);
         directory.create(name, executable)
     }
+}
+
+/// What a file takes on a disk, which gives whole blocks, with what is written down of it. A bundle of many tiny files would
+/// otherwise cost nothing.
+pub(crate) fn file_bytes(size_bytes: u64) -> u64 {
+    size_bytes.div_ceil(BLOCK_BYTES).saturating_add(1).saturating_mul(BLOCK_BYTES)
+}
+
+fn tree_bytes<'a>(files: impl Iterator<Item = &'a FileEntry>) -> u64 {
+    let mut directories = BTreeSet::new();
+    let mut bytes = 0_u64;
+    for file in files {
+        bytes = bytes.saturating_add(file_bytes(file.size_bytes));
+        directories.extend(file.path.match_indices('/').filter_map(|(end, _)| file.path.get(..end)));
+    }
+    bytes.saturating_add((directories.len() as u64).saturating_mul(file_bytes(0)))
 }
 
 impl Sink for Tree<'_> {

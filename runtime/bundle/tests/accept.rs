@@ -26,7 +26,8 @@ fn a_good_bundle_is_read_whole() {
     assert_eq!(staged.manifest.name.as_str(), "weather");
     assert_eq!(staged.manifest.version.to_string(), "0.1.0");
     assert_eq!(staged.size_bytes, bytes.len() as u64);
-    assert_eq!(staged.unpacked_bytes, parts().files.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>());
+    let content: u64 = parts().files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    assert!(staged.unpacked_bytes > content && staged.unpacked_bytes < content + (1 << 20));
     assert_eq!(staged.digest, sha256(parts().image().image.to_string().as_bytes()));
     let tool = &staged.manifest.tools[0];
     assert_eq!((tool.timeout_ms, tool.spawn, tool.approval), (30_000, false, Approval::Never));
@@ -250,4 +251,18 @@ fn tar_names(bytes: &[u8]) -> Vec<String> {
         at += 512 + size.next_multiple_of(512);
     }
     names
+}
+
+#[test]
+fn tiny_files_and_directories_count_for_what_they_take() {
+    let taken = |files: u64| {
+        let staging = tempfile::tempdir().expect("tempdir");
+        let mut parts = parts();
+        parts.files.extend((0..files).map(|number| (format!("code/zz{number:04}/x.js"), b"1".to_vec())));
+        parts.files.sort();
+        read(&parts.listing_its_files().bytes(), staging.path()).expect("good bundle").unpacked_bytes
+    };
+    let each = (taken(500) - taken(0)) / 500;
+    // Two blocks of the file, one of its directory, and its two lines in the two copies of the manifest.
+    assert!((3 * 4096..3 * 4096 + 1024).contains(&each), "{each}");
 }

@@ -91,6 +91,12 @@ pub enum StoreError {
         /// The quota.
         quota_bytes: u64,
     },
+    /// As many bundles as may be.
+    #[error("{limit} versions of bundles are installed, which is as many as may be")]
+    TooManyBundles {
+        /// The limit.
+        limit: u64,
+    },
     /// No such run.
     #[error("run {0} is unknown")]
     RunUnknown(String),
@@ -108,7 +114,7 @@ impl StoreError {
         match self {
             Self::VersionTaken { .. } => ErrorKind::Exists,
             Self::BundleUnknown(_) | Self::BlobUnknown(_) | Self::RunUnknown(_) => ErrorKind::NotFound,
-            Self::BlobTooLarge { .. } | Self::DiskQuota { .. } => ErrorKind::Exhausted,
+            Self::BlobTooLarge { .. } | Self::DiskQuota { .. } | Self::TooManyBundles { .. } => ErrorKind::Exhausted,
             Self::DigestMismatch { .. } | Self::Corrupt { .. } => ErrorKind::Damaged,
             Self::AlreadyUsed(_) => ErrorKind::Denied,
             Self::SchemaTooNew { .. } | Self::Busy { .. } => ErrorKind::State,
@@ -128,7 +134,7 @@ impl StoreError {
             Self::BlobUnknown(_) => "BLOB_UNKNOWN",
             Self::RunUnknown(_) => "RUN_UNKNOWN",
             Self::BlobTooLarge { .. } => "BLOB_TOO_LARGE",
-            Self::DiskQuota { .. } => "DISK_QUOTA",
+            Self::DiskQuota { .. } | Self::TooManyBundles { .. } => "DISK_QUOTA",
             Self::DigestMismatch { .. } => "DIGEST_MISMATCH",
             Self::Corrupt { .. } => "STORE_CORRUPT",
             Self::AlreadyUsed(_) => "ALREADY_USED",

@@ -31,6 +31,8 @@ pub struct Config {
     pub blob_grace: Duration,
     /// All unpacked bundles together.
     pub bundles_bytes_max: u64,
+    /// Most installed bundles, each version counted.
+    pub bundles_max: u64,
     /// Logs of one run before its tail.
     pub log_head_bytes_max: u64,
     /// Last log bytes of one run.
@@ -49,6 +51,7 @@ impl Default for Config {
             blob_retention: Duration::from_secs(3600),
             blob_grace: Duration::from_secs(60),
             bundles_bytes_max: 4 << 30,
+            bundles_max: 1000,
             log_head_bytes_max: 1 << 20,
             log_tail_bytes_max: 64 << 10,
             logs_bytes_max: 256 << 20,

@@ -33,7 +33,7 @@ pub struct NewBundle {
     pub authority_digest: Digest,
     /// Length of the `.aria` file.
     pub size_bytes: u64,
-    /// Bytes on disk.
+    /// What it takes on a disk.
     pub unpacked_bytes: u64,
     /// The manifest's text.
     pub manifest_json: String,
@@ -56,7 +56,7 @@ pub struct BundleRecord {
     pub authority_digest: Digest,
     /// Length of the `.aria` file.
     pub size_bytes: u64,
-    /// Bytes on disk.
+    /// What it takes on a disk.
     pub unpacked_bytes: u64,
     /// The manifest's text.
     pub manifest_json: String,
@@ -267,10 +267,14 @@ impl Store {
     }
 
     fn check_quota(&self, needed_bytes: u64) -> Result<(), StoreError> {
-        let quota_bytes = self.inner.config.bundles_bytes_max;
-        let sql = "SELECT coalesce(sum(unpacked_bytes), 0) FROM bundle";
-        let used = lock(&self.inner.reads).query_row(sql, [], |row| row.get(0));
-        let used = count(used.map_err(doing("sum up bundles"))?);
+        let (quota_bytes, limit) = (self.inner.config.bundles_bytes_max, self.inner.config.bundles_max);
+        let sql = "SELECT count(*), coalesce(sum(unpacked_bytes), 0) FROM bundle";
+        let found = lock(&self.inner.reads).query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        let (installed, used) = found.map_err(doing("sum up bundles"))?;
+        if count(installed) >= limit {
+            return Err(StoreError::TooManyBundles { limit });
+        }
+        let used = count(used);
         if used.saturating_add(needed_bytes) <= quota_bytes {
             return Ok(());
         }

@@ -162,6 +162,17 @@ fn the_quota_counts_what_is_installed() {
 }
 
 #[test]
+fn versions_are_counted_also_when_they_are_small() {
+    let (_directory, store) = fresh_with(Config { bundles_max: 2, ..Config::default() });
+    install(&store, bundle("a", "1.0.0")).expect("1 of 2");
+    install(&store, bundle("a", "1.0.1")).expect("2 of 2");
+    let error = install(&store, bundle("a", "1.0.2")).expect_err("3 of 2");
+    assert_eq!((error.reason(), error.kind()), ("DISK_QUOTA", ErrorKind::Exhausted));
+    store.remove_bundle(&name("a"), Some("1.0.0")).expect("room");
+    install(&store, bundle("a", "1.0.2")).expect("2 of 2");
+}
+
+#[test]
 fn installing_the_same_bundle_at_once_gives_one_good_copy() {
     let (_directory, store) = fresh();
     let start = Barrier::new(8);
