@@ -24,7 +24,7 @@ use std::time::Duration;
 use aria_core::port::{EngineStatus, Execute, ExecuteError};
 use aria_core::{InvocationId, Manifest, UnixMs};
 use aria_store::Store;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,6 +45,8 @@ pub const GRACE: Duration = Duration::from_secs(10);
 const STOPPING_UNREAD_MAX: Duration = Duration::from_secs(2);
 /// How long a caller may leave an event unread before its run is cancelled.
 pub const UNREAD_MAX: Duration = Duration::from_secs(60);
+/// Ephemeral bundles unpacked at the same time; it is work for one core and one disk.
+const STAGING_MAX: usize = 2;
 /// Events on their way to one caller. Few, so that a slow reader slows its program and not the device's memory.
 const EVENTS_MAX: usize = 8;
 
@@ -72,6 +74,8 @@ struct Inner {
     places: Arc<Places>,
     schemas: Schemas,
     manifests: Manifests,
+    /// Ephemeral bundles being unpacked.
+    staging: Arc<Semaphore>,
     /// Rises when a log was written, for those who follow one.
     written: watch::Sender<u64>,
     stop: CancellationToken,
@@ -91,6 +95,7 @@ impl Handle {
             places: Places::new(config.places),
             schemas: Schemas::default(),
             manifests: Manifests::default(),
+            staging: Arc::new(Semaphore::new(STAGING_MAX)),
             written: watch::Sender::new(0),
             stop: CancellationToken::new(),
             runs: TaskTracker::new(),
@@ -102,18 +107,30 @@ impl Handle {
         let place = self.place(&call.owner)?;
         let inner = Arc::clone(&self.0);
         let id = InvocationId::from_random((self.0.config.random)());
-        let run = blocking(move || prepare::tool(&inner, id, call)).await?;
-        Ok(self.start(place, run, None))
+        let prepared = {
+            let id = id.clone();
+            blocking(move || prepare::tool(&inner, id, call)).await?
+        };
+        Ok(self.start(place, id, std::future::ready(Ok(prepared)), None))
     }
 
-    /// Runs one program of an ephemeral bundle.
+    /// Runs one program of an ephemeral bundle. It is unpacked when it is its turn, so that those who wait need no room.
     pub async fn exec(&self, mut call: ExecCall) -> Result<Events, InvokeError> {
         let place = self.place(&call.owner)?;
         let inner = Arc::clone(&self.0);
         let id = InvocationId::from_random((self.0.config.random)());
         let stdin = call.stdin.take();
-        let run = blocking(move || prepare::program(&inner, id, call)).await?;
-        Ok(self.start(place, run, stdin))
+        let run = id.clone();
+        let prepared = async move {
+            let staging = Arc::clone(&inner.staging).acquire_owned().await;
+            let work = move || {
+                // Kept while it works, though the caller may be gone by then.
+                let _staging = staging;
+                prepare::program(&inner, id, call)
+            };
+            blocking(work).await
+        };
+        Ok(self.start(place, run, prepared, stdin))
     }
 
     fn place(&self, owner: &str) -> Result<places::Place, InvokeError> {
@@ -126,11 +143,12 @@ impl Handle {
     fn start(
         &self,
         place: places::Place,
-        run: prepare::Prepared,
+        id: InvocationId,
+        prepared: impl Future<Output = Result<prepare::Prepared, InvokeError>> + Send + 'static,
         stdin: Option<Box<dyn aria_core::port::ByteSource>>,
     ) -> Events {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        self.0.runs.spawn(run::run(Arc::clone(&self.0), place, run, stdin, events));
+        self.0.runs.spawn(run::run(Arc::clone(&self.0), place, id, prepared, stdin, events));
         receiver
     }
 
@@ -170,4 +188,60 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, InvokeError> + Send + 'static,
 ) -> Result<T, InvokeError> {
     tokio::task::spawn_blocking(work).await.map_err(|_panicked| InvokeError::Bug { doing: "blocking work" })?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use aria_core::port::{BoxFuture, ByteSource, Ended, EventSink, ExecuteRequest, Limits, Profile};
+
+    use super::*;
+
+    struct NoEngine;
+
+    impl Execute for NoEngine {
+        fn execute<'a>(
+            &'a self,
+            _request: ExecuteRequest,
+            _stdin: Option<Box<dyn ByteSource>>,
+            _sink: &'a mut dyn EventSink,
+        ) -> BoxFuture<'a, Result<Ended, ExecuteError>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn status(&self) -> BoxFuture<'_, Result<EngineStatus, ExecuteError>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_waits_is_not_unpacked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), aria_store::Config::default()).unwrap();
+        let limits = DeviceLimits { default: Limits::default(), max: Limits::default() };
+        let places = PlacesMax { running: 1, total: 8, per_owner: 8 };
+        let config = Config { limits, places, clock: || UnixMs(1), random: || [7; 16] };
+        let handle = Handle::new(store, Arc::new(NoEngine), config);
+        let mut other = handle.place("bob").unwrap();
+        assert!(other.try_start());
+
+        // Nobody put this bundle, which is found out when it is to be unpacked.
+        let call = ExecCall {
+            owner: "ann".into(),
+            bundle: aria_core::Digest::new([7; 32]),
+            args: vec![],
+            env: BTreeMap::new(),
+            tokens: vec![],
+            limits: Limits::default(),
+            profile: Profile::Tool,
+            files: vec![],
+            stdin: None,
+        };
+        let mut events = handle.exec(call).await.unwrap();
+        assert!(matches!(events.recv().await, Some(Ok(RunEvent::Queued { .. }))));
+        drop(other);
+        assert!(matches!(events.recv().await, Some(Err(error)) if error.reason() == "BLOB_UNKNOWN"));
+        assert!(events.recv().await.is_none());
+    }
 }

@@ -39,26 +39,34 @@ enum End {
 
 type Sender = mpsc::Sender<Result<RunEvent, InvokeError>>;
 
-/// Takes a prepared run to its end. Whatever happens, a row that was begun is ended.
+/// Takes a run to its end; it is prepared when it is its turn. Whatever happens, a row that was begun is ended.
 pub(crate) async fn run(
     inner: Arc<Inner>,
     mut place: Place,
-    run: Prepared,
+    id: InvocationId,
+    prepared: impl Future<Output = Result<Prepared, InvokeError>> + Send,
     stdin: Option<Box<dyn ByteSource>>,
     events: Sender,
 ) {
-    if let Some(by) = wait(&inner, &mut place, &run.id, &events).await {
-        let outcome = Outcome::Cancelled { by: by.to_owned() };
-        let finished = Finished { invocation: run.id, outcome, usage: Usage::default() };
-        deliver(&inner, &events, Ok(RunEvent::Finished(finished))).await;
-        return;
-    }
+    let turn = match wait(&inner, &mut place, &id, &events).await {
+        Some(by) => Err(by),
+        None => until_ended(&inner, &events, prepared).await,
+    };
+    let run = match turn {
+        Ok(Ok(run)) => run,
+        Ok(Err(error)) => return deliver(&inner, &events, Err(error)).await,
+        Err(by) => {
+            let outcome = Outcome::Cancelled { by: by.to_owned() };
+            let finished = Finished { invocation: id, outcome, usage: Usage::default() };
+            return deliver(&inner, &events, Ok(RunEvent::Finished(finished))).await;
+        }
+    };
     let Prepared { id, owner, tool, bundle, kind, request, held } = run;
     let row = NewRun { id: id.clone(), tool, bundle: Some(bundle), owner: owner.clone(), started_at: now(&inner) };
     let store = inner.store.clone();
     if let Err(error) = blocking(move || store.begin_run(&row).map_err(InvokeError::Store)).await {
-        deliver(&inner, &events, Err(error)).await;
-        return;
+        let _ = tokio::task::spawn_blocking(move || drop(held)).await;
+        return deliver(&inner, &events, Err(error)).await;
     }
     let shared = Arc::new(Shared::default());
     let wall = Duration::from_millis(request.limits.wall_ms);
@@ -100,10 +108,15 @@ async fn wait(inner: &Inner, place: &mut Place, id: &InvocationId, events: &Send
     }
     let why = "all places of the device are taken".to_owned();
     let _ = events.send(Ok(RunEvent::Queued { invocation: id.clone(), why })).await;
+    until_ended(inner, events, place.start()).await.err()
+}
+
+/// What a future gives, or who ended the run before.
+async fn until_ended<T>(inner: &Inner, events: &Sender, work: impl Future<Output = T>) -> Result<T, &'static str> {
     tokio::select! {
-        () = place.start() => None,
-        () = events.closed() => Some("caller"),
-        () = inner.stop.cancelled() => Some("shutdown"),
+        done = work => Ok(done),
+        () = events.closed() => Err("caller"),
+        () = inner.stop.cancelled() => Err("shutdown"),
     }
 }
 
