@@ -106,7 +106,7 @@ async fn wait(inner: &Inner, place: &mut Place, id: &InvocationId, events: &Send
     if place.try_start() {
         return None;
     }
-    let why = "all places of the device are taken".to_owned();
+    let why = "all places this caller may run in are taken".to_owned();
     let _ = events.send(Ok(RunEvent::Queued { invocation: id.clone(), why })).await;
     until_ended(inner, events, place.start()).await.err()
 }
