@@ -236,7 +236,7 @@ async fn blobs_that_are_not_what_they_say_are_refused() {
 
 #[tokio::test]
 async fn a_full_device_says_so_and_can_be_emptied() {
-    let daemon = Daemon::start_with("bundle_bytes_max = 1000000\nstorage_bytes_max = 1000000\n").await;
+    let daemon = Daemon::start_with("bundle_bytes_max = 1000000\nstorage_bytes_max = 2000000\n").await;
     let client = daemon.operator().await;
     let sized = |name: &str| {
         let mut parts = parts(name, "1.0.0");
@@ -253,10 +253,10 @@ async fn a_full_device_says_so_and_can_be_emptied() {
     let first = pb::RemoveBundleRequest { name: "first".to_owned(), version: String::new() };
     client.bundles.clone().remove_bundle(first).await.unwrap();
     client.upload(&sized("second")).await.unwrap();
-    check(client.put(&vec![1; 600_000]).await, Code::ResourceExhausted, "BLOB_TOO_LARGE");
-    for n in 0..4_u32 {
+    check(client.put(&vec![1; 1_100_000]).await, Code::ResourceExhausted, "BLOB_TOO_LARGE");
+    for n in 0..7_u32 {
         client.put(&[n.to_le_bytes(); 25_000].concat()).await.unwrap();
     }
-    // What was put a moment ago is about to be used and does not make way.
+    // Three quarters are for one owner. What was put a moment ago is about to be used and does not make way.
     check(client.put(&[9; 200_000]).await, Code::ResourceExhausted, "DISK_QUOTA");
 }

@@ -32,7 +32,8 @@ pub struct BlobRef {
 #[derive(Debug, Default)]
 pub(crate) struct BlobState {
     stored_bytes: u64,
-    reserved_bytes: u64,
+    /// By owner; those without a blob on its way are not there.
+    reserved_bytes: HashMap<String, u64>,
     used: HashMap<Digest, usize>,
 }
 
@@ -41,6 +42,19 @@ impl BlobState {
         let sql = "SELECT coalesce(sum(size_bytes), 0) FROM blob";
         let stored = connection.query_row(sql, [], |row| row.get(0)).map_err(doing("sum up blobs"))?;
         Ok(Self { stored_bytes: count(stored), ..Self::default() })
+    }
+
+    fn bytes(&self) -> u64 {
+        self.reserved_bytes.values().fold(self.stored_bytes, |sum, bytes| sum.saturating_add(*bytes))
+    }
+
+    fn give_back(&mut self, owner: &str, size_bytes: u64) {
+        if let Some(reserved) = self.reserved_bytes.get_mut(owner) {
+            *reserved = reserved.saturating_sub(size_bytes);
+            if *reserved == 0 {
+                self.reserved_bytes.remove(owner);
+            }
+        }
     }
 }
 
@@ -101,7 +115,7 @@ impl BlobWriter {
 impl Drop for BlobWriter {
     fn drop(&mut self) {
         let mut state = lock(&self.inner.blob_state);
-        state.reserved_bytes = state.reserved_bytes.saturating_sub(self.size_bytes);
+        state.give_back(&self.owner, self.size_bytes);
         drop(state);
         // Kept blobs have left this name; the rest goes now or at the next start.
         drop(remove(&self.path));
@@ -188,19 +202,20 @@ impl Store {
     pub fn collect_garbage(&self, now: UnixMs) -> Result<usize, StoreError> {
         let before = now.minus(self.inner.config.blob_retention);
         let mut state = lock(&self.inner.blob_state);
-        let candidates = unused(&lock(&self.inner.db), before)?;
+        let candidates = unused(&lock(&self.inner.db), before, "")?;
         let mut removed = 0;
-        for blob in candidates.iter().filter(|blob| !state.used.contains_key(&blob.sha256)).collect::<Vec<_>>() {
-            self.inner.forget(&mut state, blob)?;
-            removed += 1;
+        for (blob, _) in candidates {
+            if !state.used.contains_key(&blob.sha256) {
+                self.inner.forget(&mut state, &blob)?;
+                removed += 1;
+            }
         }
         Ok(removed)
     }
 
     /// Bytes of all blobs, those on their way included.
     pub fn blobs_bytes(&self) -> u64 {
-        let state = lock(&self.inner.blob_state);
-        state.stored_bytes.saturating_add(state.reserved_bytes)
+        lock(&self.inner.blob_state).bytes()
     }
 
     fn begin_blob(
@@ -210,14 +225,13 @@ impl Store {
         size_bytes: u64,
         now: UnixMs,
     ) -> Result<BlobWriter, StoreError> {
-        self.inner.reserve(size_bytes, now)?;
+        self.inner.reserve(owner, size_bytes, now)?;
         let path = self.inner.staged_path("blob");
         // Cages read it under other users; nobody writes it after this.
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
         let opened = opened.and_then(|file| file.set_permissions(Permissions::from_mode(0o644)).map(|()| file));
         let file = opened.map_err(|source| {
-            let mut state = lock(&self.inner.blob_state);
-            state.reserved_bytes = state.reserved_bytes.saturating_sub(size_bytes);
+            lock(&self.inner.blob_state).give_back(owner, size_bytes);
             io_error("create", &path)(source)
         })?;
         let (inner, owner, hash) = (Arc::clone(&self.inner), owner.to_owned(), Sha256::new());
@@ -226,34 +240,46 @@ impl Store {
 }
 
 impl Inner {
-    /// Keeps room, dropping the blobs that are unused for longest when the quota needs it. What was used a moment ago stays:
-    /// its owner may be about to call with it.
-    fn reserve(&self, size_bytes: u64, now: UnixMs) -> Result<(), StoreError> {
+    /// Keeps room. One owner gets at most three quarters of the quota. What is unused for longest is dropped when it is needed,
+    /// the owner's own before others'. What was used a moment ago stays: its owner may be about to call with it.
+    fn reserve(&self, owner: &str, size_bytes: u64, now: UnixMs) -> Result<(), StoreError> {
         let (limit_bytes, quota_bytes) = (self.config.blob_bytes_max, self.config.blobs_bytes_max);
         if size_bytes > limit_bytes {
             return Err(StoreError::BlobTooLarge { bytes: size_bytes, limit_bytes });
         }
+        let share_bytes = quota_bytes - quota_bytes / 4;
         let mut state = lock(&self.blob_state);
-        let full = |state: &BlobState| {
-            state.stored_bytes.saturating_add(state.reserved_bytes).saturating_add(size_bytes) > quota_bytes
-        };
-        if full(&state) {
+        // While all together are below one share, each is.
+        if state.bytes().saturating_add(size_bytes) > share_bytes {
             let before = now.minus(self.config.blob_grace);
-            // Bound first: a guard in the head of a loop lives as long as the loop, and `forget` takes the same lock.
-            let candidates = unused(&lock(&self.db), before)?;
-            for blob in candidates {
-                if !full(&state) {
+            let (mut own_bytes, candidates) = {
+                let db = lock(&self.db);
+                (stored_by(&db, owner)?, unused(&db, before, owner)?)
+            };
+            own_bytes = own_bytes.saturating_add(state.reserved_bytes.get(owner).copied().unwrap_or(0));
+            let over = |own_bytes: u64| own_bytes.saturating_add(size_bytes) > share_bytes;
+            let full = |state: &BlobState| state.bytes().saturating_add(size_bytes) > quota_bytes;
+            for (blob, own) in candidates {
+                // Dropping others' blobs does not help who has too many itself.
+                let helps = if own { full(&state) || over(own_bytes) } else { full(&state) && !over(own_bytes) };
+                if !helps {
                     break;
                 }
                 if !state.used.contains_key(&blob.sha256) {
                     self.forget(&mut state, &blob)?;
+                    own_bytes = own_bytes.saturating_sub(if own { blob.size_bytes } else { 0 });
                 }
             }
+            let refused = |quota_bytes| StoreError::DiskQuota { of: "blobs", needed_bytes: size_bytes, quota_bytes };
+            if over(own_bytes) {
+                return Err(refused(share_bytes));
+            }
+            if full(&state) {
+                return Err(refused(quota_bytes));
+            }
         }
-        if full(&state) {
-            return Err(StoreError::DiskQuota { of: "blobs", needed_bytes: size_bytes, quota_bytes });
-        }
-        state.reserved_bytes += size_bytes;
+        let reserved = state.reserved_bytes.entry(owner.to_owned()).or_default();
+        *reserved = reserved.saturating_add(size_bytes);
         Ok(())
     }
 
@@ -301,13 +327,24 @@ fn touch(connection: &Connection, owner: &str, sha256: &Digest, now: UnixMs) -> 
     Ok(found.map_err(doing("use a blob"))?.map(count))
 }
 
-/// Blobs that nobody used since `before`, the longest unused first.
-fn unused(db: &Db, before: UnixMs) -> Result<Vec<BlobRef>, StoreError> {
-    let sql = "SELECT blob.sha256 AS sha256, blob.size_bytes, coalesce(max(used_at), 0) AS last
+/// Bytes of all blobs an owner has, shared ones too.
+fn stored_by(db: &Db, owner: &str) -> Result<u64, StoreError> {
+    let sql = "SELECT coalesce(sum(size_bytes), 0) FROM blob_owner JOIN blob USING (sha256) WHERE owner = ?1";
+    let found = db.durable.prepare_cached(sql).and_then(|mut sql| sql.query_row([owner], |row| row.get(0)));
+    found.map(count).map_err(doing("sum up an owner's blobs"))
+}
+
+/// Blobs that nobody used since `before`, the owner's own first (they say so), then the longest unused first.
+fn unused(db: &Db, before: UnixMs, owner: &str) -> Result<Vec<(BlobRef, bool)>, StoreError> {
+    let sql = "SELECT blob.sha256 AS sha256, blob.size_bytes, coalesce(max(used_at), 0) AS last,
+        coalesce(max(owner = ?2), 0) AS own
         FROM blob LEFT JOIN blob_owner USING (sha256) GROUP BY blob.sha256
-        HAVING last < ?1 ORDER BY last, blob.sha256";
+        HAVING last < ?1 ORDER BY own DESC, last, blob.sha256";
     let mut statement = db.durable.prepare_cached(sql).map_err(doing("list unused blobs"))?;
-    let blob = |row: &rusqlite::Row<'_>| Ok(BlobRef { sha256: digest(row, "sha256")?, size_bytes: count(row.get(1)?) });
-    let rows = statement.query_map([int(before.0)], blob).map_err(doing("list unused blobs"))?;
+    let blob = |row: &rusqlite::Row<'_>| {
+        let blob = BlobRef { sha256: digest(row, "sha256")?, size_bytes: count(row.get(1)?) };
+        Ok((blob, row.get("own")?))
+    };
+    let rows = statement.query_map(params![int(before.0), owner], blob).map_err(doing("list unused blobs"))?;
     rows.collect::<Result<_, _>>().map_err(doing("list unused blobs"))
 }

@@ -120,7 +120,7 @@ fn room_is_kept_for_blobs_on_their_way() {
 #[test]
 fn a_full_quota_drops_the_longest_unused_first_and_nothing_in_use() {
     let (_directory, store) = small();
-    let [a, b, c, d] = [b'a', b'b', b'c', b'd'].map(|byte| vec![byte; 400]);
+    let [a, b, c, d] = [b'a', b'b', b'c', b'd'].map(|byte| vec![byte; 300]);
     put(&store, "ann", &a, NOW).expect("a");
     put(&store, "ann", &b, later(10)).expect("b");
     let lease = store.lease_blob("ann", &blob_of(&a).sha256, later(20)).expect("a is used, b is oldest");
@@ -133,6 +133,21 @@ fn a_full_quota_drops_the_longest_unused_first_and_nothing_in_use() {
     drop((lease, one, two));
     put(&store, "ann", &d, later(1000)).expect("drops one");
     assert!(store.blobs_bytes() <= 1000);
+}
+
+#[test]
+fn one_owner_leaves_room_and_gives_up_its_own_first() {
+    let (_directory, store) = small();
+    let under_way = store.put_collected("ann", 600, NOW).expect("600 of 750");
+    assert_eq!(store.put_collected("ann", 200, NOW).expect_err("800 of 750").reason(), "DISK_QUOTA");
+    store.put_collected("bob", 400, NOW).expect("room for others");
+    drop(under_way);
+
+    let [a, b, c] = [b'a', b'b', b'c'].map(|byte| vec![byte; 400]);
+    put(&store, "bob", &b, NOW).expect("the oldest");
+    put(&store, "ann", &a, later(10)).expect("800 of 1000");
+    put(&store, "ann", &c, later(100)).expect("ann's own goes");
+    assert!(holds(&store, "bob", &b) && !holds(&store, "ann", &a) && holds(&store, "ann", &c));
 }
 
 #[test]
