@@ -202,6 +202,19 @@ test("Dates and bytes are restored and made plain wherever a type may hold them"
   expect(JSON.parse(String((await call(join(app, "code/echo.js"), JSON.stringify(input))).frames[0]?.["result"]?.["outputJson"]))).toEqual(input);
 });
 
+test("an inherited tool runs on the class that inherits it, a recursive tuple is decoded to its end", async () => {
+  const at = project("inherited", {
+    "arc.toml": '[bundle]\nname = "x"\n',
+    "src/base.ts": 'import { tool } from "@aria/sdk";\nexport type Days = [at: Date, next: Days | null];\nexport abstract class Base {\n  protected abstract word(): string;\n  @tool()\n  go(input: { days: Days }): string { return `${this.word()} ${String(input.days[1]?.[0].getTime())}`; }\n}\n',
+    "src/real.ts": 'import { Base } from "./base.ts";\nexport class Real extends Base {\n  protected word(): string { return "real"; }\n}\n',
+  });
+  const { bundle } = await build(at);
+  expect(bundle.manifest.tools[0]?.input).toMatchObject({ properties: { days: { $ref: "#/$defs/Days" } }, $defs: { Days: { type: "array", items: false } } });
+  const app = unpack("inherited-app", bundle.files);
+  const { frames } = await call(join(app, "code/go.js"), '{"days":["1970-01-01T00:00:00Z",["1970-01-01T00:00:01Z",null]]}');
+  expect(frames).toEqual([{ result: { outputJson: '"real 1000"' } }]);
+});
+
 test("the environment of the builder is not in the bundle", async () => {
   const at = project("environment", {
     "arc.toml": '[bundle]\nname = "x"\n',

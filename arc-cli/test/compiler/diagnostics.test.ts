@@ -64,6 +64,8 @@ const projects: readonly (readonly [string, Record<string, string>, readonly str
   ["a method that declares its this", { "arc.toml": toml, "src/a.ts": 'import { tool } from "@aria/sdk";\nexport class A {\n  n = 1;\n  @tool()\n  go(this: A, input: { b: string }): string { return input.b + this.n; }\n  @tool\n  bare(this: A): number { return this.n; }\n  @tool({ title: "S" })\n  static fixed(this: typeof A): string { return this.name; }\n}\n' }, []],
   ["empty objects and lists", { "arc.toml": toml, "src/a.ts": 'import { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: (_input: { none: Record<string, never>; list: never[] }): Record<string, never> => ({}) });\n' }, []],
   ["a file of a kind without types", { "arc.toml": toml, "src/a.ts": 'import x from "./a.odd" with { type: "text" };\nimport { defineTool } from "@aria/sdk";\nexport const a = defineTool({ run: (): string => x });\n', "src/a.odd": "odd" }, ["ARC1003"]],
+  ["a recursive tuple", { "arc.toml": toml, "src/a.ts": 'import { defineTool } from "@aria/sdk";\ntype L = [head: number, tail: L | null];\nexport const a = defineTool({ run: (input: { list: L }): L => input.list });\n' }, []],
+  ["a tool that an exported class inherits", { "arc.toml": toml, "src/a.ts": 'import { tool } from "@aria/sdk";\nabstract class Base {\n  @tool()\n  go(): string { return "x"; }\n}\nexport class Real extends Base {}\n' }, []],
   ["a sound project", { "arc.toml": toml, "src/a.ts": good }, []],
 ];
 
@@ -79,6 +81,34 @@ test("what follows from a missing import is not reported beside it", () => {
 test("a file that is there is not called missing", () => {
   const [found] = findings({ "arc.toml": toml, "src/a.ts": 'import x from "./a.odd" with { type: "text" };\nconsole.log(x);\n', "src/a.odd": "odd" });
   expect(found).toMatchObject({ id: "ARC1003", message: expect.stringContaining("has no types"), hint: expect.stringContaining("new URL"), fix: [] });
+});
+
+const wrongTags: readonly (readonly [tags: string, type: string])[] = [
+  ["@multipleOf 0", "number"],
+  ["@minLength 9 @maxLength 3", "string"],
+  ["@minimum 5 @maximum 1", "number"],
+  ["@exclusiveMinimum 5 @maximum 5", "number"],
+  ["@minItems 2 @maxItems 1", "string[]"],
+  ["@maximum 10 @default 20", "number"],
+  ["@integer @default 0.5", "number"],
+  ["@default {\"b\":1}", "{ a: number }"],
+  ["@default [1]", "string[]"],
+  ["@default yesterday", "Date"],
+  ["@default [\"x\"]", "[string, number]"],
+  ["@pattern ^a$ @default b", "string"],
+  ["@default {\"b\":1}", "Named"],
+];
+const member = (tags: string, type: string): string =>
+  `import { defineTool } from "@aria/sdk";\ninterface Named { a: number }\nexport const a = defineTool({ run: (input: {\n/**\n${tags.split(/ (?=@)/).map((tag) => ` * ${tag}\n`).join("")} */\np?: ${type} }): string => String(input.p) });\nexport type Used = Named;\n`;
+test("tags that cannot hold are refused", () => {
+  const files = Object.fromEntries(wrongTags.map(([tags, type], i) => [`src/f${String(i).padStart(2, "0")}.ts`, member(tags, type).replace("const a =", `const a${i} =`)]));
+  const found = findings({ "arc.toml": toml, ...files });
+  expect(found.map(({ id, span }) => `${id} ${span?.file}`)).toEqual(Object.keys(files).map((file) => `ARC1070 ${file}`));
+});
+const soundTags: typeof wrongTags = [["@multipleOf 0.05 @default 0.15", "number"], ["@minLength 3 @maxLength 3 @default abc", "string"], ['@default {"a":1}', "Named"], ['@default {"a":1}', "{ a: number; b?: string }"], ["@default 2026-11-20T10:00:00Z", "Date"], ['@default ["x",1]', "[string, number]"], ["@default AAEC", "Uint8Array"]];
+test("tags that can hold are taken", () => {
+  const files = Object.fromEntries(soundTags.map(([tags, type], i) => [`src/f${i}.ts`, member(tags, type).replace("const a =", `const a${i} =`)]));
+  expect(findings({ "arc.toml": toml, ...files })).toEqual([]);
 });
 
 test("every error has a page", () => {

@@ -3,6 +3,7 @@
 import ts from "typescript";
 
 import type { DiagnosticId } from "../diagnostics.ts";
+import { broken, contradiction } from "./constraints.ts";
 import type { Docs, JsonLiteral, Shape } from "../shape.ts";
 
 type Kind = "number" | "string" | "array" | "object";
@@ -35,6 +36,9 @@ const FORMATS = new Set([
   ...["date-time", "date", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6"],
   ...["uri", "uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer", "relative-json-pointer", "regex"],
 ]);
+
+/** The shapes that references lead to, as far as they are read. */
+export type Named = ReadonlyMap<string, Shape>;
 
 export type Report = (id: DiagnosticId, message: string, hint?: string) => void;
 
@@ -92,7 +96,7 @@ export function returnsOf(checker: ts.TypeChecker, symbol: ts.Symbol | undefined
 }
 
 /** Everything a property's doc comment says; `shape` decides which tags may stand on it. */
-export function docsOf(checker: ts.TypeChecker, symbol: ts.Symbol, shape: Shape, report: Report): Docs {
+export function docsOf(checker: ts.TypeChecker, symbol: ts.Symbol, shape: Shape, report: Report, named: Named): Docs {
   const keywords: Record<string, JsonLiteral> = {};
   const examples: JsonLiteral[] = [];
   let fallback: JsonLiteral | undefined;
@@ -106,13 +110,17 @@ export function docsOf(checker: ts.TypeChecker, symbol: ts.Symbol, shape: Shape,
       if (tag.name === "integer") integer ||= value === true;
       else if (value !== undefined) keywords[tag.name] = value;
     } else if (tag.name === "default" || tag.name === "defaultValue") {
-      fallback = readValue(text, shape);
+      fallback = readValue(text, shape, named);
       if (fallback === undefined) report("ARC1070", `@${tag.name} ${text} is not a JSON value of this type`, "write the value as JSON, or describe the default in the text");
     } else if (tag.name === "example") {
-      const value = readValue(text, shape);
+      const value = readValue(text, shape, named);
       if (value !== undefined) examples.push(value);
     }
   }
+  const wrong = contradiction(keywords);
+  if (wrong !== undefined) report("ARC1070", wrong);
+  const rule = fallback === undefined ? undefined : broken(fallback, keywords, integer);
+  if (wrong === undefined && rule !== undefined) report("ARC1070", `@default ${JSON.stringify(fallback)} breaks ${rule}`);
   return {
     ...prose(comment),
     ...(fallback === undefined ? {} : { default: fallback }),
@@ -164,43 +172,70 @@ function wanted(rule: TagRule): string {
 }
 
 /** JSON, or for a string also its bare text. */
-function readValue(text: string, shape: Shape): JsonLiteral | undefined {
+function readValue(text: string, shape: Shape, named: Named): JsonLiteral | undefined {
   try {
     const value = JSON.parse(text) as JsonLiteral;
-    if (fits(value, shape)) return value;
+    if (fits(value, shape, named)) return value;
   } catch {
     // Not JSON: perhaps a bare string.
   }
   const bare = /^(["'`])(.*)\1$/s.exec(text)?.[2] ?? text;
-  return bare !== "" && !bare.includes("\n") && fits(bare, shape) ? bare : undefined;
+  return bare !== "" && !bare.includes("\n") && fits(bare, shape, named) ? bare : undefined;
 }
 
-/** Whether a literal can be a value of the shape, as far as its outside tells. */
-function fits(value: JsonLiteral, shape: Shape): boolean {
+/** Whether a literal is a value of the shape. A name that is still being read has any. */
+function fits(value: JsonLiteral, shape: Shape, named: Named): boolean {
   switch (shape.kind) {
     case "json":
-    case "ref":
       return true;
+    case "ref":
+      return fits(value, named.get(shape.id) ?? { kind: "json" }, named);
     case "literal":
       return shape.value === value;
     case "union":
-      return shape.members.some((member) => fits(value, member));
+      return shape.members.some((member) => fits(value, member, named));
     case "null":
       return value === null;
     case "number":
     case "boolean":
       return typeof value === shape.kind;
     case "string":
+      return typeof value === "string" && (shape.pattern === undefined || new RegExp(shape.pattern, "u").test(value));
     case "date":
+      return typeof value === "string" && /^\d{4}-\d\d-\d\d[Tt]/.test(value) && !Number.isNaN(Date.parse(value));
     case "bytes":
-      return typeof value === "string";
+      return typeof value === "string" && /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(value);
     case "array":
-      return Array.isArray(value) && value.every((item) => fits(item as JsonLiteral, shape.items));
+      return Array.isArray(value) && value.every((item) => fits(item as JsonLiteral, shape.items, named));
     case "tuple":
-      return Array.isArray(value);
-    default:
-      return typeof value === "object" && value !== null && !Array.isArray(value);
+      return Array.isArray(value) && fitsTuple(value as readonly JsonLiteral[], shape, named);
+    case "object":
+      return isRecord(value) && fitsObject(value, shape, named);
+    case "jsonObject":
+      return isRecord(value);
   }
+}
+
+function fitsTuple(value: readonly JsonLiteral[], { items, required, rest }: Extract<Shape, { kind: "tuple" }>, named: Named): boolean {
+  if (value.length < required) return false;
+  return value.every((item, i) => {
+    const shape = items[i] ?? rest;
+    return shape !== undefined && fits(item, shape, named);
+  });
+}
+
+function fitsObject(value: { readonly [key: string]: JsonLiteral }, { properties, index }: Extract<Shape, { kind: "object" }>, named: Named): boolean {
+  if (properties.some(({ name, optional }) => !optional && !Object.hasOwn(value, name))) return false;
+  return Object.entries(value).every(([key, item]) => {
+    const property = properties.find(({ name }) => name === key);
+    if (property) return fits(item, property.shape, named);
+    const rule = index.find(({ pattern }) => pattern !== undefined && new RegExp(pattern, "u").test(key)) ?? index.find(({ pattern }) => pattern === undefined);
+    return rule !== undefined && fits(item, rule.shape, named);
+  });
+}
+
+function isRecord(value: JsonLiteral): value is { readonly [key: string]: JsonLiteral } {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function kindsOf(shape: Shape): Set<string> {

@@ -119,7 +119,8 @@ export class ToolFinder {
   }
 
   /** How the method is reached, or nothing after saying why it cannot be. */
-  #methodAccess(method: ts.MethodDeclaration, owner: ts.ClassLikeDeclaration): Access | undefined {
+  #methodAccess(method: ts.MethodDeclaration, declared: ts.ClassLikeDeclaration): Access | undefined {
+    const owner = this.#reachable(declared);
     const place = this.#exportOf(owner);
     if (!place) {
       if (!this.#onlyExported) this.#reporter.report("ARC1043", owner.name ?? method.name, `class ${owner.name?.text ?? "(anonymous)"} has a tool and is not exported`, "write `export class`");
@@ -138,6 +139,25 @@ export class ToolFinder {
     const isStatic = (flags & ts.ModifierFlags.Static) !== 0;
     if (!isStatic && !this.#canBeMade(owner, method)) return undefined;
     return { file: place.file, exportName: place.name, kind: isStatic ? "static" : "instance", member: method.name.text };
+  }
+
+  /** The class a tool is called on: the one that declares it, or else the only exported class that inherits it. */
+  #reachable(owner: ts.ClassLikeDeclaration): ts.ClassLikeDeclaration {
+    const isAbstract = (node: ts.Declaration): boolean => (ts.getCombinedModifierFlags(node) & ts.ModifierFlags.Abstract) !== 0;
+    if (this.#exportOf(owner) && !isAbstract(owner)) return owner;
+    const heirs = [...this.#exports.keys()].filter((node): node is ts.ClassDeclaration => ts.isClassDeclaration(node) && !isAbstract(node) && this.#inherits(node, owner));
+    const [heir] = heirs;
+    return heir && heirs.length === 1 ? heir : owner;
+  }
+
+  #inherits(node: ts.ClassDeclaration, from: ts.ClassLikeDeclaration): boolean {
+    let bases = this.#checker.getTypeAtLocation(node).getBaseTypes() ?? [];
+    // A class has one base, and classes that go in circles are an error of the language.
+    for (let steps = 0; bases.length > 0 && steps < 100; steps += 1) {
+      if (bases.some((base) => base.symbol?.declarations?.includes(from))) return true;
+      bases = bases.flatMap((base) => base.getBaseTypes() ?? []);
+    }
+    return false;
   }
 
   #canBeMade(owner: ts.ClassLikeDeclaration, method: ts.MethodDeclaration): boolean {

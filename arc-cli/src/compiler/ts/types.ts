@@ -26,6 +26,8 @@ export class TypeReader {
   readonly #program: ts.Program;
   readonly #named = new Map<string, Shape>();
   readonly #ids = new Map<ts.Type, string>();
+  /** Names that something refers to. */
+  readonly #referred = new Set<string>();
   /** What is being read, for findings about it as a whole. */
   #whole: { readonly name: string; readonly node: ts.Node } | undefined;
   #depth = 0;
@@ -114,7 +116,10 @@ export class TypeReader {
     const checker = this.#checker;
     if (this.#isLibraryType(type, "Date")) return { kind: "date" };
     if (this.#isLibraryType(type, "Uint8Array")) return { kind: "bytes" };
-    if (checker.isTupleType(type)) return this.#tuple(type as ts.TupleTypeReference, node);
+    if (checker.isTupleType(type)) {
+      const read = (): Shape => this.#tuple(type as ts.TupleTypeReference, node);
+      return type.aliasSymbol ? this.#once(type, read) : read();
+    }
     if (checker.isArrayType(type)) {
       const [item] = checker.getTypeArguments(type as ts.TypeReference);
       // `never[]`: no value can be in it.
@@ -131,12 +136,17 @@ export class TypeReader {
   /** Converts a type once; later uses, also from inside, are references. */
   #once(type: ts.Type, convert: () => Shape): Shape {
     const known = this.#ids.get(type);
-    if (known !== undefined) return { kind: "ref", id: known };
+    if (known !== undefined) {
+      this.#referred.add(known);
+      return { kind: "ref", id: known };
+    }
     const id = this.#freshName(type);
     this.#ids.set(type, id);
     this.#named.set(id, FAILED);
     const shape = convert();
-    if (shape.kind !== "object" && shape.kind !== "union") {
+    // A tuple is written in place, unless it holds itself.
+    const recursive = shape.kind === "tuple" && this.#referred.has(id);
+    if (shape.kind !== "object" && shape.kind !== "union" && !recursive) {
       this.#ids.delete(type);
       this.#named.delete(id);
       return shape;
@@ -201,7 +211,7 @@ export class TypeReader {
     if (kept.every((type) => (type.flags & ts.TypeFlags.Never) !== 0) && (stripped || (symbol.flags & ts.SymbolFlags.Optional) !== 0)) return undefined;
     const optional = stripped || (symbol.flags & ts.SymbolFlags.Optional) !== 0;
     const shape = union(kept.map((type) => this.#shape(type, at)));
-    const docs = docsOf(this.#checker, symbol, this.#plain(shape), (id, message, hint) => this.#reporter.report(id, at, message, hint));
+    const docs = docsOf(this.#checker, symbol, this.#plain(shape), (id, message, hint) => this.#reporter.report(id, at, message, hint), this.#named);
     return { name, shape, optional, docs };
   }
 
