@@ -3,6 +3,7 @@
 import ts from "typescript";
 
 import type { DiagnosticId } from "../diagnostics.ts";
+import { aliasesOf } from "./alias.ts";
 import { broken, contradiction } from "./constraints.ts";
 import type { Docs, JsonLiteral, Shape } from "../shape.ts";
 
@@ -102,7 +103,13 @@ export function docsOf(checker: ts.TypeChecker, symbol: ts.Symbol, shape: Shape,
   let fallback: JsonLiteral | undefined;
   let integer = false;
   const comment = commentOf(checker, symbol);
-  for (const tag of comment.tags) {
+  const aliases = aliasesOf(checker, symbol);
+  for (const alias of aliases.parts) {
+    for (const { name } of constraintsOf(checker, alias)) report("ARC1071", `@${name} of ${alias.name} holds for a member of that type, here it is only a part`, "write the part as an object with a member");
+  }
+  // The innermost name first, so that what stands nearer to the value wins.
+  const inherited = aliases.whole.toReversed().flatMap((alias) => constraintsOf(checker, alias));
+  for (const tag of [...inherited, ...comment.tags]) {
     const { text } = tag;
     const rule = Object.hasOwn(TAGS, tag.name) ? TAGS[tag.name] : undefined;
     if (rule) {
@@ -128,6 +135,11 @@ export function docsOf(checker: ts.TypeChecker, symbol: ts.Symbol, shape: Shape,
     ...(Object.keys(keywords).length === 0 ? {} : { keywords }),
     ...(integer ? { integer: true } : {}),
   };
+}
+
+/** The tags of a name that constrain values. */
+function constraintsOf(checker: ts.TypeChecker, symbol: ts.Symbol): Comment["tags"] {
+  return commentOf(checker, symbol).tags.filter(({ name }) => Object.hasOwn(TAGS, name));
 }
 
 function readTag(name: string, rule: TagRule, text: string, shape: Shape, report: Report): JsonLiteral | undefined {
