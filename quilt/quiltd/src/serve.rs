@@ -36,6 +36,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     let lock = socket::lock(&config.socket)?;
     let fences = fence::reserve(&config.state_dir)?;
     let engine = Arc::new(quilt_sandbox::Engine::open(config.sandbox.clone()).context("open the engine")?);
+    quilt_sandbox::adopt_orphans().context("adopt what launchers leave")?;
     // One thread moves all bytes: it never blocks, and an idle engine costs next to nothing. Building and removing cages is on
     // threads that come and go.
     let runtime = tokio::runtime::Builder::new_current_thread()

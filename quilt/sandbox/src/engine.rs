@@ -67,10 +67,6 @@ impl Engine {
         probe::require(&layers)?;
         recover(cgroup.as_ref())?;
         let life = random().map_err(|source| OpenError::Config { what: format!("no random numbers: {source}") })?;
-        // What a killed launcher leaves unreaped comes to us, see `launcher::Reaped`.
-        nix::sys::prctl::set_child_subreaper(true).map_err(|error| OpenError::Config {
-            what: format!("this process cannot adopt what its launchers leave: {error}"),
-        })?;
         let recipe = Recipe { cgroup, init: config.init, rootfs, life, made: AtomicU64::new(0) };
         let pool = Pool::open(recipe, config.pool).map_err(OpenError::Launcher)?;
         // The first launcher proves namespaces, mounts and pivot.

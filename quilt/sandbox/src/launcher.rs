@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::sys::wait::{Id, WaitPidFlag};
 
 use crate::cgroup::{self, Cgroup};
 use crate::wire::{self, RECORD_BYTES, Record, Start};
@@ -75,9 +74,6 @@ pub(crate) struct Launcher {
 struct Reaped {
     child: Child,
     pidfd: OwnedFd,
-    /// Pid 1 of its cage, once parked. It becomes ours (`Engine::open` makes this process a subreaper) when one kill ends both
-    /// before the launcher has reaped it; a stranger's init might leave it a zombie for seconds.
-    shim: Option<OwnedFd>,
 }
 
 impl Reaped {
@@ -87,21 +83,6 @@ impl Reaped {
         if readable(self.pidfd.as_fd(), REAP_WAIT_MAX).unwrap_or(false) {
             let _ = self.child.wait();
         }
-        if let Some(shim) = self.shim.take()
-            && readable(shim.as_fd(), REAP_WAIT_MAX).unwrap_or(false)
-        {
-            // ECHILD: the launcher was there first.
-            let _ = nix::sys::wait::waitid(Id::PIDFd(shim.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
-        }
-    }
-}
-
-/// The only child of a parked launcher.
-fn shim_of(launcher: u32) -> io::Result<OwnedFd> {
-    let children = std::fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children"))?;
-    match children.trim().parse() {
-        Ok(pid) => sys::pidfd_open(pid),
-        Err(_) => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
@@ -156,12 +137,11 @@ impl Launcher {
             }
         };
         let pid = child.id();
-        let mut launcher = Launcher { child: Reaped { child, pidfd, shim: None }, leaf, control, cpu_us_before: 0 };
+        let mut launcher = Launcher { child: Reaped { child, pidfd }, leaf, control, cpu_us_before: 0 };
         cgroup.enter(launcher.leaf.name(), pid).map_err(at("enter-leaf"))?;
         let start = Start { rootfs: rootfs.into(), parent: std::process::id() };
         wire::send_start(launcher.control.as_fd(), &start).map_err(at("start-message"))?;
         launcher.await_template()?;
-        launcher.child.shim = Some(shim_of(pid).map_err(at("shim"))?);
         launcher.cpu_us_before = cgroup.counters(launcher.leaf.name()).cpu_us;
         Ok(launcher)
     }

@@ -32,6 +32,7 @@ use std::time::Duration;
 pub use engine::Engine;
 pub use error::{CollectError, DestroyError, OpenError, SpawnError};
 pub use sandbox::Sandbox;
+pub use sys::adopt_orphans;
 
 /// Where cages are built and what they may use at most. Paths are absolute.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::ForkResult;
 
 /// `Err(errno)` for -1, the value otherwise.
@@ -176,6 +177,18 @@ pub(crate) fn reset_signals() -> io::Result<()> {
 pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: integers only.
     own(unsafe { libc::syscall(libc::SYS_pidfd_open, libc::c_ulong::from(pid), 0 as libc::c_ulong) })
+}
+
+/// Makes this process the one that orphans of its descendants go to, and every child of it vanish when it ends: one kill
+/// ends a launcher and its shim together, and a stranger's init might leave the shim a zombie for seconds.
+///
+/// For a daemon that waits for no child by its exit status. What it executes starts with the usual handling.
+pub fn adopt_orphans() -> io::Result<()> {
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let vanish = SigAction::new(SigHandler::SigDfl, SaFlags::SA_NOCLDWAIT, SigSet::empty());
+    // SAFETY: no handler of ours is installed, only the default one.
+    unsafe { sigaction(Signal::SIGCHLD, &vanish) }?;
+    Ok(())
 }
 
 /// SIGKILL to the process behind `pidfd`.

@@ -325,7 +325,7 @@ fn processes(uids: &std::ops::Range<u32>) -> Vec<String> {
         let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
         let uid = field("Uid:").split_whitespace().next().and_then(|uid| uid.parse().ok());
-        // A zombie whose parent is gone is dead and waits for this machine's init, which need not be in a hurry.
+        // Once the engine itself is gone its dead wait for this machine's init, which need not be in a hurry.
         let init_will_reap = field("State:").starts_with('Z') && field("PPid:") == "1";
         if uid.is_some_and(|uid| uids.contains(&uid)) && !init_will_reap {
             let (name, state, parent) = (field("Name:"), field("State:"), field("PPid:"));
