@@ -136,11 +136,20 @@ function plugin({ root, entries, texts }: Job, assets: Assets): BunPlugin {
       build.onLoad({ filter: ASSET_IMPORT }, ({ path }) => ({ contents: assets.module(path), loader: "js" }));
       build.onLoad({ filter: /\.[cm]?[jt]sx?$/ }, ({ path }) => {
         const text = texts.get(relative(root, path).split(sep).join("/"));
-        const contents = assets.rewrite(path, text ?? readFileSync(path, "utf8"), own(path)) ?? text;
+        const source = text ?? readFileSync(path, "utf8");
+        const file = own(path) ? textOfAsset(source) : undefined;
+        if (file !== undefined) throw new Error(`${JSON.stringify(file)} is imported for its path, so its text is read at run time: import it without \`type: "text"\` and read the file`);
+        const contents = assets.rewrite(path, source, own(path)) ?? text;
         return contents === undefined ? undefined : { contents, loader: loaderOf(path) };
       });
     },
   };
+}
+
+/** A file whose text is asked for although its import gives a path; a plugin is not told of the attribute. */
+function textOfAsset(source: string): string | undefined {
+  const asked = source.matchAll(/^\s*import\s[^;"'`]*?from\s*["'](\.[^"'\n]+)["']\s*with\s*\{\s*["']?type["']?\s*:\s*["']text["']/gm);
+  return [...asked].map(([, name = ""]) => name).find((name) => ASSET_IMPORT.test(name));
 }
 
 function loaderOf(path: string): "ts" | "tsx" | "jsx" {

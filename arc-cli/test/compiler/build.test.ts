@@ -116,6 +116,7 @@ describe("what comes out runs:", () => {
 const simple = 'import { defineTool } from "@aria/sdk";\n';
 const refused: readonly (readonly [string, Record<string, string>, string])[] = [
   ["a native addon", { "src/a.ts": `${simple}import { createRequire } from "node:module";\nconst addon: unknown = require("./x.node");\nexport const a = defineTool({ run: () => String(addon) + typeof createRequire });\n`, "src/x.node": "\u007fELF" }, "ARC1091"],
+  ["the text of a file that is imported for its path", { "src/a.ts": `${simple}import table from "./t.csv" with { type: "text" };\nexport const a = defineTool({ run: () => table });\n`, "src/t.csv": "a,b" }, "ARC1090"],
   ["an asset that is not there", { "src/a.ts": `${simple}export const a = defineTool({ run: () => new URL("./nope.wasm", import.meta.url).pathname });\n` }, "ARC1092"],
   ["code as an asset", { "src/a.ts": `${simple}export const a = defineTool({ run: () => new URL("./worker.ts", import.meta.url).pathname });\n`, "src/worker.ts": "export const b = 1;\n" }, "ARC1092"],
 ];
