@@ -123,8 +123,12 @@ async function stream(device: Device, start: object, name: string, { ui, signal,
     for await (const { event } of device.exec.run(requests(), { signal: AbortSignal.any([signal, over.signal]) })) {
       if (event === undefined) continue;
       started ||= event.event.case === "started";
-      if (event.event.case === "finished") finished = event.event.value;
-      else await view.show(event);
+      if (event.event.case === "finished") {
+        // Always the last message; leaving closes our side, which the device waits for.
+        finished = event.event.value;
+        break;
+      }
+      await view.show(event);
     }
   } catch (error) {
     if (error instanceof ClosedPipe || signal.aborted || finished === undefined) throw await explained(error, started, name, device, signal);

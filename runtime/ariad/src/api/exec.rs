@@ -22,6 +22,9 @@ use crate::status::{self, refuse};
 const STDIN_BYTES: usize = 64 << 10;
 /// A request without its first message holds a place; it does not hold it for long.
 const START_TIME: Duration = Duration::from_secs(30);
+/// How long the answer's end waits for the client to close its side. An answer that ends first makes the server reset the
+/// stream, and clients exist that then forget what they had not yet read.
+const HALF_CLOSE_TIME: Duration = Duration::from_secs(1);
 
 pub(super) struct Exec(pub(super) Arc<Device>);
 
@@ -43,10 +46,22 @@ impl pb::exec_server::Exec for Exec {
             return Err(invalid("STREAM_ORDER", "the first message must be start"));
         };
         let (broken, complaint) = oneshot::channel();
+        let (left, unread) = oneshot::channel();
         let mut call = call(caller.subject, start)?;
-        call.stdin = Some(Box::new(Stdin { stream, rest: Vec::new(), broken: Some(broken), open: true }));
+        call.stdin = Some(Box::new(Stdin {
+            stream: Some(stream),
+            left: Some(left),
+            rest: Vec::new(),
+            broken: Some(broken),
+            open: true,
+        }));
         let events = self.0.handle.exec(call).await.map_err(status::invoke)?;
-        Ok(Response::new(RunStream { events, complaint: Some(complaint) }))
+        Ok(Response::new(RunStream {
+            events,
+            complaint: Some(complaint),
+            ending: Box::pin(half_closed(unread)),
+            ended: false,
+        }))
     }
 }
 
@@ -79,7 +94,10 @@ fn call(owner: String, start: pb::RunStart) -> Result<ExecCall, Status> {
 
 /// The request stream as the program's stdin; the program reads, the client waits.
 struct Stdin {
-    stream: Streaming<pb::RunRequest>,
+    /// Present until dropped.
+    stream: Option<Streaming<pb::RunRequest>>,
+    /// Takes the stream when the program needs no more input.
+    left: Option<oneshot::Sender<Streaming<pb::RunRequest>>>,
     /// What is left of the last message.
     rest: Vec<u8>,
     broken: Option<oneshot::Sender<Status>>,
@@ -90,7 +108,8 @@ impl ByteSource for Stdin {
     fn next<'a>(&'a mut self) -> BoxFuture<'a, Option<Vec<u8>>> {
         Box::pin(async move {
             while self.rest.is_empty() && self.open {
-                match self.stream.message().await {
+                let Some(stream) = &mut self.stream else { return None };
+                match stream.message().await {
                     Ok(Some(pb::RunRequest { part: Some(pb::run_request::Part::Stdin(bytes)) })) => self.rest = bytes,
                     Ok(None) => self.open = false,
                     Ok(Some(_)) => self.complain(invalid("STREAM_ORDER", "after start only stdin may follow")),
@@ -117,16 +136,40 @@ impl Stdin {
     }
 }
 
+impl Drop for Stdin {
+    fn drop(&mut self) {
+        if let (Some(stream), Some(left)) = (self.stream.take(), self.left.take()) {
+            // Nobody takes it when the client has gone.
+            let _ = left.send(stream);
+        }
+    }
+}
+
+/// Reads and forgets what the client still sends, until it closes its side or its time is over.
+async fn half_closed(unread: oneshot::Receiver<Streaming<pb::RunRequest>>) {
+    let closed = async {
+        if let Ok(mut stream) = unread.await {
+            while let Ok(Some(_)) = stream.message().await {}
+        }
+    };
+    let _ = tokio::time::timeout(HALF_CLOSE_TIME, closed).await;
+}
+
 /// Dropping it, as happens when the client goes away, cancels the run.
 pub(super) struct RunStream {
     events: Events,
     complaint: Option<oneshot::Receiver<Status>>,
+    ending: BoxFuture<'static, ()>,
+    ended: bool,
 }
 
 impl Stream for RunStream {
     type Item = Result<pb::RunResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return self.ending.as_mut().poll(context).map(|()| None);
+        }
         if let Some(complaint) = &mut self.complaint
             && let Poll::Ready(told) = Pin::new(complaint).poll(context)
         {
@@ -136,11 +179,13 @@ impl Stream for RunStream {
                 return Poll::Ready(Some(Err(status)));
             }
         }
-        self.events.poll_recv(context).map(|event| {
-            event.map(|event| match event {
-                Ok(event) => Ok(pb::RunResponse { event: Some(run_event(event)) }),
-                Err(error) => Err(status::invoke(error)),
-            })
-        })
+        match std::task::ready!(self.events.poll_recv(context)) {
+            Some(Ok(event)) => Poll::Ready(Some(Ok(pb::RunResponse { event: Some(run_event(event)) }))),
+            Some(Err(error)) => Poll::Ready(Some(Err(status::invoke(error)))),
+            None => {
+                self.ended = true;
+                self.ending.as_mut().poll(context).map(|()| None)
+            }
+        }
     }
 }
