@@ -34,6 +34,12 @@ impl Fault {
         Self::new(ErrorKind::Invalid, "SPEC_INVALID", format!("{field}: {message}")).with("field", field)
     }
 
+    /// The contract has it, this engine does not.
+    pub(crate) fn not_built(field: &'static str) -> Self {
+        let message = format!("{field}: this engine does not do that yet");
+        Self::new(ErrorKind::Unsupported, "RPC_NOT_BUILT", message).with("field", field)
+    }
+
     pub(crate) fn live(execution_id: &str) -> Self {
         Self::new(ErrorKind::Exists, "EXECUTION_EXISTS", format!("execution {execution_id} is live"))
     }

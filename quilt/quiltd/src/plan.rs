@@ -52,10 +52,12 @@ pub(crate) struct Plan {
 pub(crate) fn plan(range: &LimitRange, request: pb::ExecuteRequest) -> Result<Plan, Fault> {
     execution_id(&request.execution_id)?;
     text("owner", &request.owner)?;
+    not_built(&request)?;
     let program = request.program.ok_or_else(|| Fault::spec("program", "is missing"))?;
     let profile = match program.profile() {
         pb::Profile::Tool => Profile::Tool,
         pb::Profile::ToolNoexec => Profile::ToolNoexec,
+        pb::Profile::ToolNojit => return Err(Fault::not_built("program.profile")),
         pb::Profile::Unspecified => return Err(Fault::spec("program.profile", "is not a known profile")),
     };
     argv(&program.argv)?;
@@ -82,6 +84,20 @@ pub(crate) fn plan(range: &LimitRange, request: pb::ExecuteRequest) -> Result<Pl
         out: program.collect_out,
         limits: range.fill(asked(request.limits.unwrap_or_default()))?,
     })
+}
+
+/// Fields of the contract this engine does not honour are refused, not ignored.
+fn not_built(request: &pb::ExecuteRequest) -> Result<(), Fault> {
+    if !request.parent_execution_id.is_empty() {
+        return Err(Fault::not_built("parent_execution_id"));
+    }
+    if request.priority != 0 || request.wait_ms != 0 {
+        return Err(Fault::not_built("priority, wait_ms"));
+    }
+    match &request.program {
+        Some(program) if program.workspace.is_some() => Err(Fault::not_built("program.workspace")),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the id of an execution: 32 lower-case hex characters.
@@ -221,7 +237,7 @@ mod tests {
                 profile: pb::Profile::Tool.into(),
                 ..pb::Program::default()
             }),
-            limits: None,
+            ..pb::ExecuteRequest::default()
         }
     }
 

@@ -93,6 +93,7 @@ impl SyncEngine for Service {
             tokens: lease.tokens.iter().map(ToString::to_string).collect(),
             fence: lease.fence,
             age_ms: u64::try_from(lease.age.as_millis()).unwrap_or(u64::MAX),
+            ..pb::Lease::default()
         };
         Ok(Response::new(pb::StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -100,7 +101,26 @@ impl SyncEngine for Service {
             leases: shared.ledger().leases(uptime).map(lease).collect(),
             sandboxes: shared.cages.load(Ordering::Relaxed),
             uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            ..pb::StatusResponse::default()
         }))
+    }
+
+    type EventsStream = ReceiverStream<Result<pb::EventsResponse, Status>>;
+
+    async fn events(&self, _: Request<pb::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        Err(Fault::not_built("Events").into())
+    }
+
+    async fn list_rules(&self, _: Request<pb::ListRulesRequest>) -> Result<Response<pb::ListRulesResponse>, Status> {
+        Err(Fault::not_built("ListRules").into())
+    }
+
+    async fn add_rule(&self, _: Request<pb::AddRuleRequest>) -> Result<Response<pb::AddRuleResponse>, Status> {
+        Err(Fault::not_built("AddRule").into())
+    }
+
+    async fn remove_rule(&self, _: Request<pb::RemoveRuleRequest>) -> Result<Response<pb::RemoveRuleResponse>, Status> {
+        Err(Fault::not_built("RemoveRule").into())
     }
 }
 

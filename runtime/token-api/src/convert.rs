@@ -37,6 +37,7 @@ pub(crate) fn request(request: ExecuteRequest, stdin: bool) -> Result<pb::Execut
         door_frames: request.door_frames.unwrap_or_default(),
         stdin,
         collect_out: request.collect_out,
+        ..pb::Program::default()
     };
     Ok(pb::ExecuteRequest {
         execution_id: request.execution_id,
@@ -44,6 +45,7 @@ pub(crate) fn request(request: ExecuteRequest, stdin: bool) -> Result<pb::Execut
         tokens: request.tokens,
         program: Some(program),
         limits: Some(limits(request.limits)),
+        ..pb::ExecuteRequest::default()
     })
 }
 
@@ -68,7 +70,7 @@ fn limits(limits: Limits) -> pb::Limits {
 
 pub(crate) fn incoming(message: pb::ExecuteResponse) -> Incoming {
     let event = match message.event {
-        None => return Incoming::Unknown,
+        None | Some(Event::Renewed(_) | Event::Revoked(_)) => return Incoming::Unknown,
         Some(Event::Ended(end)) => return Incoming::Ended(ended(end)),
         Some(Event::Queued(queued)) => ExecuteEvent::Queued { why: queued.why },
         Some(Event::Granted(granted)) => ExecuteEvent::Granted { lease_id: granted.lease_id, fence: granted.fence },
@@ -88,7 +90,10 @@ pub(crate) fn incoming(message: pb::ExecuteResponse) -> Incoming {
 fn ended(end: pb::Ended) -> Ended {
     let reason = match end.reason() {
         pb::EndReason::Exited => EndReason::Exited(end.exit_code),
-        pb::EndReason::Signalled | pb::EndReason::Unspecified => EndReason::Signalled(end.signal),
+        // A lease that ended took its program with it; the detail says so.
+        pb::EndReason::Signalled | pb::EndReason::Unspecified | pb::EndReason::Revoked => {
+            EndReason::Signalled(end.signal)
+        }
         pb::EndReason::Seccomp => EndReason::Seccomp,
         pb::EndReason::Deadline => EndReason::Deadline,
         pb::EndReason::OomKilled => EndReason::OomKilled,

@@ -37,6 +37,7 @@ pub struct Run {
     pub frames: Vec<Vec<u8>>,
     pub files: Vec<(String, Vec<u8>)>,
     pub fence: u64,
+    pub revoked: Option<String>,
     pub ended: pb::Ended,
 }
 
@@ -374,6 +375,11 @@ pub async fn collect(mut stream: Streaming<pb::ExecuteResponse>) -> Result<Run, 
             }
             Event::OutFile(file) => run.files.push((file.name, Vec::new())),
             Event::OutChunk(chunk) => run.files.last_mut().expect("a chunk of no file").1.extend(chunk),
+            Event::Renewed(_) => assert!(granted),
+            Event::Revoked(event) => {
+                assert!(granted);
+                run.revoked = Some(event.reason);
+            }
             Event::Ended(event) => (ended, run.ended) = (true, event),
         }
     }

@@ -119,6 +119,24 @@ impl SyncEngine for Engine {
         let layer = pb::Layer { name: "script".to_owned(), state: "on".to_owned(), required: true };
         Ok(Response::new(pb::StatusResponse { layers: vec![layer], ..Default::default() }))
     }
+
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<pb::EventsResponse, Status>> + Send>>;
+
+    async fn events(&self, _: Request<pb::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        Err(Status::unimplemented("this engine has no events"))
+    }
+
+    async fn list_rules(&self, _: Request<pb::ListRulesRequest>) -> Result<Response<pb::ListRulesResponse>, Status> {
+        Err(Status::unimplemented("this engine has no rules"))
+    }
+
+    async fn add_rule(&self, _: Request<pb::AddRuleRequest>) -> Result<Response<pb::AddRuleResponse>, Status> {
+        Err(Status::unimplemented("this engine has no rules"))
+    }
+
+    async fn remove_rule(&self, _: Request<pb::RemoveRuleRequest>) -> Result<Response<pb::RemoveRuleResponse>, Status> {
+        Err(Status::unimplemented("this engine has no rules"))
+    }
 }
 
 async fn play(request: pb::ExecuteRequest, events: Events, stdin: mpsc::Receiver<Option<Vec<u8>>>) {

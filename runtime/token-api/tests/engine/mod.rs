@@ -172,4 +172,22 @@ impl SyncEngine for Engine {
         let layer = pb::Layer { name: "filter".into(), state: "on".into(), required: true };
         Ok(Response::new(pb::StatusResponse { layers: vec![layer], sandboxes: 3, ..Default::default() }))
     }
+
+    type EventsStream = ReceiverStream<Result<pb::EventsResponse, Status>>;
+
+    async fn events(&self, _: Request<pb::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        Err(Status::unimplemented("this engine has no events"))
+    }
+
+    async fn list_rules(&self, _: Request<pb::ListRulesRequest>) -> Result<Response<pb::ListRulesResponse>, Status> {
+        Err(Status::unimplemented("this engine has no rules"))
+    }
+
+    async fn add_rule(&self, _: Request<pb::AddRuleRequest>) -> Result<Response<pb::AddRuleResponse>, Status> {
+        Err(Status::unimplemented("this engine has no rules"))
+    }
+
+    async fn remove_rule(&self, _: Request<pb::RemoveRuleRequest>) -> Result<Response<pb::RemoveRuleResponse>, Status> {
+        Err(Status::unimplemented("this engine has no rules"))
+    }
 }
