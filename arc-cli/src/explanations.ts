@@ -10,6 +10,6 @@ export interface Explanation {
 }
 
 export async function explanations(): Promise<ReadonlyMap<string, Explanation>> {
-  const [{ own }, { device }, compiler] = await Promise.all([import("./explanations/own.ts"), import("./explanations/device.ts"), import("./compiler/diagnostics.ts")]);
-  return new Map([...compiler.explanations, ...own, ...device].map((item) => [item.code, item]));
+  const [{ own }, { device }, { tokens }, compiler] = await Promise.all([import("./explanations/own.ts"), import("./explanations/device.ts"), import("./explanations/tokens.ts"), import("./compiler/diagnostics.ts")]);
+  return new Map([...compiler.explanations, ...own, ...device, ...tokens].map((item) => [item.code, item]));
 }

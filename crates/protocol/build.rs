@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
+        "aria/v1/audit.proto",
         "aria/v1/blobs.proto",
         "aria/v1/bundles.proto",
         "aria/v1/common.proto",
         "aria/v1/exec.proto",
         "aria/v1/guest.proto",
+        "aria/v1/leases.proto",
         "aria/v1/node.proto",
+        "aria/v1/policy.proto",
         "aria/v1/tools.proto",
         "quilt/v1/sync_engine.proto",
     ];
