@@ -1,4 +1,5 @@
-//! The life of one invocation: `queued? granted started (log|output|progress)* finished`.
+//! The life of one invocation: `queued* granted started (log|output|progress)* finished`; once granted, its lease may be
+//! renewed and revoked at any time.
 //!
 //! The engine is another process; its events are checked against this order before callers see them.
 
@@ -35,9 +36,10 @@ impl State {
     pub fn after(self, event: &ExecuteEvent) -> Result<Self, OutOfOrder> {
         use ExecuteEvent as E;
         match (self, event) {
-            (Self::New, E::Queued { .. }) => Ok(Self::Queued),
+            (Self::New | Self::Queued, E::Queued { .. }) => Ok(Self::Queued),
             (Self::New | Self::Queued, E::Granted { .. }) => Ok(Self::Granted),
             (Self::Granted, E::Started { .. }) => Ok(Self::Running),
+            (Self::Granted | Self::Running, E::Renewed { .. } | E::Revoked { .. }) => Ok(self),
             (Self::Running, E::Stdout(_) | E::Stderr(_) | E::Frame(_) | E::OutFile { .. } | E::OutChunk(_)) => Ok(self),
             _ => Err(OutOfOrder { state: self, event: name(event) }),
         }
@@ -56,6 +58,8 @@ fn name(event: &ExecuteEvent) -> &'static str {
     match event {
         ExecuteEvent::Queued { .. } => "queued",
         ExecuteEvent::Granted { .. } => "granted",
+        ExecuteEvent::Renewed { .. } => "renewed",
+        ExecuteEvent::Revoked { .. } => "revoked",
         ExecuteEvent::Started { .. } => "started",
         ExecuteEvent::Stdout(_) | ExecuteEvent::Stderr(_) => "output",
         ExecuteEvent::Frame(_) => "guest frame",
@@ -71,7 +75,7 @@ mod tests {
     fn events() -> [ExecuteEvent; 5] {
         [
             ExecuteEvent::Queued { why: "kv:a is held".into() },
-            ExecuteEvent::Granted { lease_id: "l".into(), fence: 1 },
+            ExecuteEvent::Granted { lease_id: "l".into(), fence: 1, ttl_ms: 10_000 },
             ExecuteEvent::Started { sandbox_id: "s".into() },
             ExecuteEvent::Stdout(vec![1]),
             ExecuteEvent::OutFile { name: "a".into(), size_bytes: 1 },
@@ -96,6 +100,24 @@ mod tests {
             let kept = events().into_iter().enumerate().filter(|(index, _)| *index != skipped).map(|(_, event)| event);
             let end = kept.collect::<Vec<_>>().iter().try_fold(State::New, State::after);
             assert!(end.is_err(), "without event {skipped}");
+        }
+    }
+
+    #[test]
+    fn waiting_may_be_told_again() {
+        assert_eq!(State::Queued.after(&ExecuteEvent::Queued { why: "1 ahead".into() }), Ok(State::Queued));
+        assert!(State::Granted.after(&ExecuteEvent::Queued { why: "1 ahead".into() }).is_err());
+    }
+
+    #[test]
+    fn a_lease_changes_only_while_it_is_held() {
+        for event in [ExecuteEvent::Renewed { ttl_ms: 1 }, ExecuteEvent::Revoked { reason: "why".into() }] {
+            for state in [State::Granted, State::Running] {
+                assert_eq!(state.after(&event), Ok(state));
+            }
+            for state in [State::New, State::Queued, State::Finished] {
+                assert!(state.after(&event).is_err());
+            }
         }
     }
 

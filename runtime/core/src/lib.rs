@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod canonical;
 pub mod digest;
+pub mod egress;
 pub mod env;
 pub mod guest;
 pub mod id;

@@ -152,6 +152,7 @@ fn overrules_failure(reason: EndReason) -> bool {
 fn ended_outcome(ended: &Ended) -> Outcome {
     let (reason, text) = match ended.reason {
         EndReason::Shutdown => return Outcome::Cancelled { by: "shutdown".into() },
+        EndReason::Revoked => return Outcome::Cancelled { by: "lease".into() },
         EndReason::Exited(0) => (FailedReason::Exited, "exited with code 0 before it gave a result".into()),
         EndReason::Exited(code) => (FailedReason::Exited, format!("exited with code {code}")),
         EndReason::Signalled(signal) => (FailedReason::Signalled, format!("ended by signal {signal}")),
@@ -366,6 +367,7 @@ mod tests {
             (E::DiskLimit, "DISK_LIMIT"),
             (E::OutputTooLarge, "OUTPUT_TOO_LARGE"),
             (E::Shutdown, "cancelled"),
+            (E::Revoked, "cancelled"),
         ];
         for (reason, label) in ends {
             check(&[], reason, label);

@@ -9,6 +9,7 @@ use crate::bundle::{Approval, Manifest, Tool};
 use crate::env::{self, EnvError};
 use crate::guest::{self, FRAME_BYTES_MAX};
 use crate::id::InvocationId;
+use crate::name::ToolName;
 use crate::port::{ExecuteRequest, Limits, Profile};
 
 /// Longest tool input, bytes of JSON.
@@ -23,6 +24,8 @@ pub const ARGS_BYTES_MAX: usize = 128 << 10;
 pub const FILE_NAME_BYTES_MAX: usize = 255;
 
 const BUN: [&str; 5] = ["/bin/bun", "--no-install", "--env-file=/dev/null", "--config=/dev/null", "--no-orphans"];
+/// Tells a program that holds tokens which descriptor its guest door is.
+const DOOR_ENV: &str = "ARIA_DOOR";
 const HARNESS: &str = "/lib/aria/harness.js";
 
 /// What a device allows one run.
@@ -50,8 +53,12 @@ pub struct ToolCall<'a> {
     pub invocation: &'a InvocationId,
     /// Who calls.
     pub owner: &'a str,
+    /// As callers write it.
+    pub name: &'a ToolName,
     /// The tool.
     pub tool: &'a Tool,
+    /// The run that calls it, if one does.
+    pub parent: Option<&'a InvocationId>,
     /// The bundle's code directory on the host.
     pub code_dir: PathBuf,
     /// JSON text, checked against the tool's schema; not empty.
@@ -213,6 +220,13 @@ pub fn plan_tool(call: ToolCall<'_>, device: &DeviceLimits) -> Result<ExecuteReq
         door_frames: Some(vec![frame]),
         collect_out: true,
         limits: tool_limits(call.tool, call.timeout_ms, device),
+        parent_execution_id: call.parent.map(ToString::to_string),
+        priority: 0,
+        wait_ms: 0,
+        subject: format!("tool:{}", call.name),
+        shelf: None,
+        warm: true,
+        workspace: None,
     })
 }
 
@@ -228,19 +242,33 @@ pub fn plan_program(call: ProgramCall<'_>, device: &DeviceLimits) -> Result<Exec
     env::check(&call.env)?;
     let limits = asked_limits(call.limits, device)?;
     let tokens = call.tokens.iter().map(|text| parse_token(text)).collect::<Result<Vec<_>, _>>()?;
+    let tokens = token_texts(&tokens);
+    let mut env = call.env;
+    if !tokens.is_empty() {
+        // After the check: what the caller may set is not what the device sets.
+        env.insert(DOOR_ENV.to_owned(), "3".to_owned());
+    }
     let script = format!("/app/{}", program.entry);
     Ok(ExecuteRequest {
         execution_id: call.invocation.to_string(),
         owner: call.owner.to_owned(),
-        tokens: token_texts(&tokens),
         argv: BUN.into_iter().map(str::to_owned).chain([script]).chain(call.args).collect(),
-        env: call.env,
+        env,
         profile: call.profile,
         code_dir: Some(call.code_dir),
         files: call.files.into_iter().map(|file| (file.name, file.path)).collect(),
-        door_frames: None,
+        // What holds nothing has nothing to ask for.
+        door_frames: (!tokens.is_empty()).then(Vec::new),
+        tokens,
         collect_out: true,
         limits,
+        parent_execution_id: None,
+        priority: 0,
+        wait_ms: 0,
+        subject: "exec".to_owned(),
+        shelf: None,
+        warm: true,
+        workspace: None,
     })
 }
 

@@ -14,10 +14,13 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Runs one program somewhere (in a sandbox, later in a component or on a peer). Dropping the returned future cancels the run.
 pub trait Execute: Send + Sync {
     /// Runs to the end. Every event reaches `sink` before the future resolves; a slow sink slows the program down.
+    /// `door` yields frames for the guest door after those of the request, without their length prefix, each at most
+    /// [`crate::guest::FRAME_BYTES_MAX`]; its end is the end of nothing, the door stays open.
     fn execute<'a>(
         &'a self,
         request: ExecuteRequest,
         stdin: Option<Box<dyn ByteSource>>,
+        door: Option<Box<dyn ByteSource>>,
         sink: &'a mut dyn EventSink,
     ) -> BoxFuture<'a, Result<Ended, ExecuteError>>;
 
@@ -31,9 +34,9 @@ pub trait EventSink: Send {
     fn event<'a>(&'a mut self, event: ExecuteEvent) -> BoxFuture<'a, ()>;
 }
 
-/// Bytes for the program's stdin; `None` is end of file.
+/// Bytes for the program: stdin, where a piece is at most 64 KiB and `None` is end of file, or whole frames for its door.
 pub trait ByteSource: Send {
-    /// The next piece, at most 64 KiB.
+    /// The next piece.
     fn next<'a>(&'a mut self) -> BoxFuture<'a, Option<Vec<u8>>>;
 }
 
@@ -44,6 +47,19 @@ pub enum Profile {
     Tool,
     /// One process with threads.
     ToolNoexec,
+    /// One process with threads that makes no machine code of its own.
+    ToolNojit,
+}
+
+/// A directory the program sees at `/workspace`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Workspace {
+    /// On the host, below the code roots or the session roots.
+    pub dir: PathBuf,
+    /// The program may change it.
+    pub writable: bool,
+    /// Room for changes, bytes.
+    pub bytes_max: u64,
 }
 
 /// Bounds of one run; zero means the engine's default.
@@ -88,12 +104,26 @@ pub struct ExecuteRequest {
     pub collect_out: bool,
     /// Bounds.
     pub limits: Limits,
+    /// The live execution this one is a child of: what the child waits for, the parent waits for.
+    pub parent_execution_id: Option<String>,
+    /// 1 to 9, higher first; 0 is the engine's default.
+    pub priority: u32,
+    /// Longest time to wait for tokens, milliseconds; zero is the engine's default.
+    pub wait_ms: u64,
+    /// What asks, for rules of the policy: `tool:<bundle>.<tool>` or `exec`.
+    pub subject: String,
+    /// Runs of the same code, module and owner carry the same key and may start from a shelf of cages prepared for them.
+    pub shelf: Option<String>,
+    /// May start in a cage that was prepared before the call.
+    pub warm: bool,
+    /// Seen at `/workspace`.
+    pub workspace: Option<Workspace>,
 }
 
 /// What happens while a program runs, in order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ExecuteEvent {
-    /// It waits for tokens.
+    /// It waits for tokens or a place; comes again when the reason changes.
     Queued {
         /// Reason for people.
         why: String,
@@ -104,6 +134,18 @@ pub enum ExecuteEvent {
         lease_id: String,
         /// Rises with every grant.
         fence: u64,
+        /// The tokens are its own for so long, unless renewed.
+        ttl_ms: u64,
+    },
+    /// The lease lasts so much longer, from now.
+    Renewed {
+        /// From now.
+        ttl_ms: u64,
+    },
+    /// The lease is over and the program is being ended.
+    Revoked {
+        /// For people.
+        reason: String,
     },
     /// The program's first instruction is about to run.
     Started {
@@ -148,6 +190,8 @@ pub enum EndReason {
     OutputTooLarge,
     /// The engine stops.
     Shutdown,
+    /// Its lease was not renewed in time, or taken away.
+    Revoked,
 }
 
 /// The end of a run.

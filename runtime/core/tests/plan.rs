@@ -11,7 +11,7 @@ use aria_core::plan::{
     plan_program, plan_tool,
 };
 use aria_core::port::{Limits, Profile};
-use aria_core::{Annotations, Approval, InvocationId, Manifest, Name, Program, Tool, ToolLimits};
+use aria_core::{Annotations, Approval, InvocationId, Manifest, Name, Program, Tool, ToolLimits, ToolName};
 use aria_types::{ErrorKind, ResourceToken};
 use serde_json::json;
 
@@ -63,9 +63,13 @@ fn id() -> InvocationId {
     InvocationId::from_random([7; 16])
 }
 
+static TOOL_NAME: std::sync::LazyLock<ToolName> =
+    std::sync::LazyLock::new(|| ToolName::parse("weather.forecast").expect("tool name"));
+
 fn call<'a>(invocation: &'a InvocationId, tool: &'a Tool, input_json: &'a str) -> ToolCall<'a> {
     let code_dir = PathBuf::from("/data/bundles/x/app");
-    ToolCall { invocation, owner: "ann", tool, code_dir, input_json, files: vec![], timeout_ms: 0 }
+    let name = &TOOL_NAME;
+    ToolCall { invocation, owner: "ann", name, tool, parent: None, code_dir, input_json, files: vec![], timeout_ms: 0 }
 }
 
 fn manifest() -> Manifest {
@@ -118,6 +122,7 @@ fn a_tool_call_becomes_the_harness_with_one_frame() {
     assert_eq!(planned.argv, argv);
     assert!(planned.env.is_empty() && planned.collect_out);
     assert_eq!((planned.execution_id.as_str(), planned.owner.as_str()), (id.as_str(), "ann"));
+    assert_eq!((planned.subject.as_str(), planned.parent_execution_id.as_deref()), ("tool:weather.forecast", None));
     assert_eq!(planned.tokens, ["kv:a:ro", "kv:orders:rw"]);
     assert_eq!(planned.code_dir, Some("/data/bundles/x/app".into()));
     let frames = planned.door_frames.expect("a door");
@@ -125,6 +130,13 @@ fn a_tool_call_becomes_the_harness_with_one_frame() {
     let invoke =
         json!({"invocationId": id.as_str(), "module": "/app/code/forecast.js", "inputJson": "{\"city\":\"Oslo\"}"});
     assert_eq!((frames.len(), frame), (1, json!({ "invoke": invoke })));
+}
+
+#[test]
+fn a_child_names_its_parent() {
+    let (id, parent, tool) = (id(), InvocationId::from_random([9; 16]), tool());
+    let planned = plan_tool(ToolCall { parent: Some(&parent), ..call(&id, &tool, "{}") }, &DEVICE).expect("plan");
+    assert_eq!(planned.parent_execution_id.as_deref(), Some(parent.as_str()));
 }
 
 #[test]
@@ -190,12 +202,23 @@ fn a_program_becomes_bun_with_its_script_and_arguments() {
     let (id, manifest) = (id(), manifest());
     let planned = plan_program(program(&id, &manifest), &DEVICE).expect("plan");
     assert_eq!(planned.argv[4..], ["--no-orphans", "/app/code/main.js", "--flag", "", "ü"]);
-    assert_eq!((planned.door_frames, planned.profile), (None, Profile::Tool));
+    assert_eq!((planned.profile, planned.subject.as_str()), (Profile::Tool, "exec"));
     assert_eq!(
         (planned.env.get("KEY").map(String::as_str), planned.tokens),
         (Some("value"), vec!["kv:orders:ro".into()])
     );
     assert_eq!(planned.limits, DEVICE.default);
+}
+
+#[test]
+fn only_a_program_with_tokens_has_a_door_and_is_told_so() {
+    let (id, manifest) = (id(), manifest());
+    let with = plan_program(program(&id, &manifest), &DEVICE).expect("plan");
+    assert_eq!((with.door_frames, with.env.get("ARIA_DOOR").map(String::as_str)), (Some(vec![]), Some("3")));
+    let without = plan_program(ProgramCall { tokens: vec![], ..program(&id, &manifest) }, &DEVICE).expect("plan");
+    assert_eq!((without.door_frames, without.env.get("ARIA_DOOR")), (None, None));
+    let forged = BTreeMap::from([("ARIA_DOOR".to_owned(), "1".to_owned())]);
+    refused(plan_program(ProgramCall { env: forged, ..program(&id, &manifest) }, &DEVICE), "ENV_REFUSED");
 }
 
 #[test]

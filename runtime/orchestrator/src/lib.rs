@@ -205,6 +205,7 @@ mod tests {
             &'a self,
             _request: ExecuteRequest,
             _stdin: Option<Box<dyn ByteSource>>,
+            _door: Option<Box<dyn ByteSource>>,
             _sink: &'a mut dyn EventSink,
         ) -> BoxFuture<'a, Result<Ended, ExecuteError>> {
             Box::pin(std::future::pending())

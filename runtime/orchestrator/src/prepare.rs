@@ -97,7 +97,9 @@ pub(crate) fn tool(inner: &Inner, id: InvocationId, call: InvokeCall) -> Result<
     let planned = ToolCall {
         invocation: &id,
         owner: &call.owner,
+        name: &name,
         tool,
+        parent: None,
         code_dir: code_dir.clone(),
         input_json,
         files,

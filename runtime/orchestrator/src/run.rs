@@ -85,7 +85,7 @@ pub(crate) async fn run(
     };
     let begun = Instant::now();
     let end = {
-        let execution = inner.execute.execute(request, stdin, &mut sink);
+        let execution = inner.execute.execute(request, stdin, None, &mut sink);
         drive(&inner, &id, &shared, &events, wall, execution).await
     };
     let Sink { record, collector, trouble, .. } = sink;

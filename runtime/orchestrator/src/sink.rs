@@ -125,9 +125,10 @@ impl Sink {
             ExecuteEvent::Queued { why } => {
                 self.send(RunEvent::Queued { invocation: self.invocation.clone(), why }).await
             }
-            ExecuteEvent::Granted { lease_id, fence } => {
+            ExecuteEvent::Granted { lease_id, fence, .. } => {
                 self.send(RunEvent::Granted { invocation: self.invocation.clone(), lease_id, fence }).await;
             }
+            ExecuteEvent::Renewed { .. } | ExecuteEvent::Revoked { .. } => {}
             ExecuteEvent::Started { sandbox_id } => {
                 self.shared.watch().started = Some(Instant::now());
                 self.send(RunEvent::Started { invocation: self.invocation.clone(), sandbox_id }).await;

@@ -26,7 +26,12 @@ pub(crate) fn request(request: ExecuteRequest, stdin: bool) -> Result<pb::Execut
     let profile = match request.profile {
         Profile::Tool => pb::Profile::Tool,
         Profile::ToolNoexec => pb::Profile::ToolNoexec,
+        Profile::ToolNojit => pb::Profile::ToolNojit,
     };
+    let workspace = request.workspace.map(|workspace| {
+        let dir = path("workspace", &workspace.dir)?;
+        Ok(pb::Workspace { dir, writable: workspace.writable, bytes_max: workspace.bytes_max })
+    });
     let program = pb::Program {
         argv: request.argv,
         env: request.env.into_iter().collect(),
@@ -37,7 +42,9 @@ pub(crate) fn request(request: ExecuteRequest, stdin: bool) -> Result<pb::Execut
         door_frames: request.door_frames.unwrap_or_default(),
         stdin,
         collect_out: request.collect_out,
-        ..pb::Program::default()
+        workspace: workspace.transpose()?,
+        shelf: request.shelf.unwrap_or_default(),
+        warm: request.warm,
     };
     Ok(pb::ExecuteRequest {
         execution_id: request.execution_id,
@@ -45,7 +52,10 @@ pub(crate) fn request(request: ExecuteRequest, stdin: bool) -> Result<pb::Execut
         tokens: request.tokens,
         program: Some(program),
         limits: Some(limits(request.limits)),
-        ..pb::ExecuteRequest::default()
+        parent_execution_id: request.parent_execution_id.unwrap_or_default(),
+        priority: request.priority,
+        wait_ms: request.wait_ms,
+        subject: request.subject,
     })
 }
 
@@ -70,10 +80,14 @@ fn limits(limits: Limits) -> pb::Limits {
 
 pub(crate) fn incoming(message: pb::ExecuteResponse) -> Incoming {
     let event = match message.event {
-        None | Some(Event::Renewed(_) | Event::Revoked(_)) => return Incoming::Unknown,
+        None => return Incoming::Unknown,
         Some(Event::Ended(end)) => return Incoming::Ended(ended(end)),
         Some(Event::Queued(queued)) => ExecuteEvent::Queued { why: queued.why },
-        Some(Event::Granted(granted)) => ExecuteEvent::Granted { lease_id: granted.lease_id, fence: granted.fence },
+        Some(Event::Granted(pb::Granted { lease_id, fence, ttl_ms, .. })) => {
+            ExecuteEvent::Granted { lease_id, fence, ttl_ms }
+        }
+        Some(Event::Renewed(renewed)) => ExecuteEvent::Renewed { ttl_ms: renewed.ttl_ms },
+        Some(Event::Revoked(revoked)) => ExecuteEvent::Revoked { reason: revoked.reason },
         Some(Event::Started(started)) => ExecuteEvent::Started { sandbox_id: started.sandbox_id },
         Some(Event::Output(output)) => match output.stream() {
             pb::OutputStream::Stdout => ExecuteEvent::Stdout(output.data),
@@ -90,10 +104,8 @@ pub(crate) fn incoming(message: pb::ExecuteResponse) -> Incoming {
 fn ended(end: pb::Ended) -> Ended {
     let reason = match end.reason() {
         pb::EndReason::Exited => EndReason::Exited(end.exit_code),
-        // A lease that ended took its program with it; the detail says so.
-        pb::EndReason::Signalled | pb::EndReason::Unspecified | pb::EndReason::Revoked => {
-            EndReason::Signalled(end.signal)
-        }
+        pb::EndReason::Signalled | pb::EndReason::Unspecified => EndReason::Signalled(end.signal),
+        pb::EndReason::Revoked => EndReason::Revoked,
         pb::EndReason::Seccomp => EndReason::Seccomp,
         pb::EndReason::Deadline => EndReason::Deadline,
         pb::EndReason::OomKilled => EndReason::OomKilled,
@@ -122,6 +134,8 @@ pub(crate) fn status(status: pb::StatusResponse) -> EngineStatus {
 
 #[cfg(test)]
 mod tests {
+    use aria_core::port::Workspace;
+
     use super::*;
 
     #[test]
@@ -136,6 +150,7 @@ mod tests {
             (pb::EndReason::DiskLimit, EndReason::DiskLimit),
             (pb::EndReason::OutputTooLarge, EndReason::OutputTooLarge),
             (pb::EndReason::Shutdown, EndReason::Shutdown),
+            (pb::EndReason::Revoked, EndReason::Revoked),
         ];
         for (wire, expected) in reasons {
             let end = pb::Ended { reason: wire.into(), exit_code: 7, signal: 11, ..pb::Ended::default() };
@@ -157,12 +172,24 @@ mod tests {
             door_frames: Some(vec![b"one".to_vec()]),
             collect_out: true,
             limits: Limits { memory_bytes: 1, pids: 2, cpu_millis: 3, disk_bytes: 4, wall_ms: 5, output_bytes: 6 },
+            parent_execution_id: Some("parent".into()),
+            priority: 7,
+            wait_ms: 8,
+            subject: "tool:a.b".into(),
+            shelf: Some("shelf".into()),
+            warm: true,
+            workspace: Some(Workspace { dir: "/srv/work".into(), writable: true, bytes_max: 9 }),
         };
         let wire = request(asked.clone(), true).unwrap();
+        assert_eq!((wire.parent_execution_id.as_str(), wire.subject.as_str()), ("parent", "tool:a.b"));
+        assert_eq!((wire.priority, wire.wait_ms), (7, 8));
         let program = wire.program.unwrap();
         assert!(program.stdin && program.guest_door && program.collect_out);
         assert_eq!((program.code_dir.as_str(), program.files[0].path.as_str()), ("/srv/code", "/srv/a"));
         assert_eq!(program.profile(), pb::Profile::ToolNoexec);
+        assert_eq!((program.shelf.as_str(), program.warm), ("shelf", true));
+        let workspace = pb::Workspace { dir: "/srv/work".into(), writable: true, bytes_max: 9 };
+        assert_eq!(program.workspace, Some(workspace));
         let limits = wire.limits.unwrap();
         assert_eq!((limits.memory_bytes, limits.pids, limits.cpu_millis), (1, 2, 3));
         assert_eq!((limits.disk_bytes, limits.wall_ms, limits.output_bytes), (4, 5, 6));

@@ -79,9 +79,10 @@ impl Execute for TokenApi {
         &'a self,
         request: ExecuteRequest,
         stdin: Option<Box<dyn ByteSource>>,
+        door: Option<Box<dyn ByteSource>>,
         sink: &'a mut dyn EventSink,
     ) -> BoxFuture<'a, Result<Ended, ExecuteError>> {
-        Box::pin(execute::execute(self.client(), request, stdin, sink))
+        Box::pin(execute::execute(self.client(), request, stdin, door, sink))
     }
 
     fn status(&self) -> BoxFuture<'_, Result<EngineStatus, ExecuteError>> {

@@ -21,7 +21,7 @@ pub enum Script {
     Refuse(Status),
     /// Sends output for as long as somebody takes it.
     Flood,
-    /// Echoes stdin as stdout, then ends with code 0.
+    /// Echoes stdin as stdout and frames for the door as frames from it, then ends with code 0.
     Echo,
     /// Says that it started, and nothing more.
     Hang,
@@ -161,6 +161,7 @@ impl SyncEngine for Engine {
             first = false;
             match piece.input {
                 Some(pb::feed_request::Input::Stdin(data)) => stdin.send(stdout(data)).await.unwrap(),
+                Some(pb::feed_request::Input::DoorFrame(data)) => stdin.send(Event::GuestFrame(data)).await.unwrap(),
                 Some(pb::feed_request::Input::CloseStdin(true)) => break,
                 other => panic!("{other:?}"),
             }
