@@ -268,6 +268,13 @@ impl ResourceToken {
         if matches!(self.kind, Kind::Mem | Kind::Cpu) {
             return self.amount >= other.amount;
         }
+        // Without a port a net token means 443, so no other port is a part of it.
+        if self.kind == Kind::Net
+            && self.path.len() == 1
+            && other.path.get(1).is_some_and(|port| port.as_str() != "443")
+        {
+            return false;
+        }
         other.path.starts_with(&self.path) && self.mode.covers(other.mode)
     }
 

@@ -7,7 +7,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use aria_types::{Kind, ResourceToken};
+use aria_types::ResourceToken;
+use aria_types::token::Kind;
 
 mod address;
 mod budget;
@@ -239,7 +240,9 @@ impl Target {
 pub fn method(text: &str) -> Result<&str, EgressError> {
     match text {
         "CONNECT" => Err(EgressError::Unsupported { what: "CONNECT: a raw connection through the device" }),
-        "TRACE" | "TRACK" => Err(EgressError::request("TRACE shows a request to its sender, with what the device added")),
+        "TRACE" | "TRACK" => {
+            Err(EgressError::request("TRACE shows a request to its sender, with what the device added"))
+        }
         _ if (1..=32).contains(&text.len()) && text.bytes().all(header::is_token_byte) => Ok(text),
         _ => Err(EgressError::request("the method is no HTTP token of 1 to 32 bytes")),
     }
@@ -265,7 +268,8 @@ mod tests {
     fn target(origin: &str) -> Target {
         let (scheme, rest) = origin.split_once("://").unwrap();
         let scheme = Scheme::parse(scheme).unwrap();
-        let (host, port) = rest.split_once(':').map_or((rest, scheme.port()), |(host, port)| (host, port.parse().unwrap()));
+        let (host, port) =
+            rest.split_once(':').map_or((rest, scheme.port()), |(host, port)| (host, port.parse().unwrap()));
         Target { scheme, host: HostName::parse(host).unwrap(), port }
     }
 
@@ -281,7 +285,9 @@ mod tests {
         check(&["net:a.example"], "https://a.example", true);
         check(&["net:a.example:8443"], "https://a.example:8443", true);
         check(&["net:b.example", "net:a.example"], "https://a.example", true);
-        for origin in ["https://b.example", "https://a.example:8443", "https://x.a.example", "https://a.example.evil.example"] {
+        for origin in
+            ["https://b.example", "https://a.example:8443", "https://x.a.example", "https://a.example.evil.example"]
+        {
             check(&["net:a.example:443"], origin, false);
         }
         check(&["net:a.example:8443"], "https://a.example", false);
@@ -320,11 +326,45 @@ mod tests {
         let long = format!("{}.example", "a".repeat(64));
         let whole = ["a"; 130].join(".");
         for bad in [
-            "", ".", "a.", ".a", "a..b", "A.example", "bücher.example", "a b", "a\0", "a\r\n", "a/b", "a@b", "user:x@a", "a%2e", "a#", "a?",
-            "-a.example", "a-.example", "127.1", "0177.0.0.1", "0x7f.0.0.1", "0x7f000001", "2130706433", "1.2.3.4.5", "127.0.0.01",
-            "256.1.1.1", "a.0", "a.0x1", "0x", "*", "*.example", &long, &whole,
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "A.example",
+            "bücher.example",
+            "a b",
+            "a\0",
+            "a\r\n",
+            "a/b",
+            "a@b",
+            "user:x@a",
+            "a%2e",
+            "a#",
+            "a?",
+            "-a.example",
+            "a-.example",
+            "127.1",
+            "0177.0.0.1",
+            "0x7f.0.0.1",
+            "0x7f000001",
+            "2130706433",
+            "1.2.3.4.5",
+            "127.0.0.01",
+            "256.1.1.1",
+            "a.0",
+            "a.0x1",
+            "0x",
+            "*",
+            "*.example",
+            &long,
+            &whole,
         ] {
-            assert_eq!(HostName::parse(bad).unwrap_err().reason(), if bad.contains(':') { "EGRESS_DENIED" } else { "EGRESS_REQUEST" }, "{bad}");
+            assert_eq!(
+                HostName::parse(bad).unwrap_err().reason(),
+                if bad.contains(':') { "EGRESS_DENIED" } else { "EGRESS_REQUEST" },
+                "{bad}"
+            );
         }
         for address in ["[::1]", "::1", "::ffff:127.0.0.1", "[::ffff:7f00:1]", "fe80::1%eth0"] {
             assert_eq!(HostName::parse(address).unwrap_err().reason(), "EGRESS_DENIED", "{address}");
@@ -359,7 +399,20 @@ mod tests {
             assert!(path(good).is_ok(), "{good}");
         }
         let long = format!("/{}", "a".repeat(PATH_BYTES_MAX));
-        for bad in ["", "a", "*", "http://other.example/", "/a b", "/a\r\nHost: b", "/a\0", "/ü", "/a#b", "/a\t", "/a\u{7f}", &long] {
+        for bad in [
+            "",
+            "a",
+            "*",
+            "http://other.example/",
+            "/a b",
+            "/a\r\nHost: b",
+            "/a\0",
+            "/ü",
+            "/a#b",
+            "/a\t",
+            "/a\u{7f}",
+            &long,
+        ] {
             assert_eq!(path(bad).unwrap_err().reason(), "EGRESS_REQUEST", "{bad}");
         }
     }

@@ -82,7 +82,10 @@ impl Mask {
     fn undecided(&self) -> usize {
         let begins = |secret: &[u8]| {
             let longest = self.held.len().min(secret.len().saturating_sub(1));
-            (1..=longest).rev().find(|length| secret.get(..*length) == self.held.get(self.held.len() - length..)).unwrap_or(0)
+            (1..=longest)
+                .rev()
+                .find(|length| secret.get(..*length) == self.held.get(self.held.len() - length..))
+                .unwrap_or(0)
         };
         self.secrets.iter().map(|secret| begins(secret)).max().unwrap_or(0)
     }
