@@ -93,7 +93,7 @@ async function runDrivers(device: Device, wanted: Settings): Promise<void> {
     if (driver.where === "host" && device.kind !== "host") continue;
     const started = performance.now();
     try {
-      const verdict = await driver.run(device, { full: wanted.full });
+      const verdict = await driver.run(device, { full: wanted.full, light: wanted.light });
       record({ name: driver.name, profile: "driver", pass: verdict.pass, detail: verdict.detail, ms: performance.now() - started, attack: driver.attack, control: [] });
     } catch (error) {
       record({ name: driver.name, profile: "driver", pass: false, detail: `the driver broke: ${error instanceof Error ? error.stack : String(error)}`, ms: performance.now() - started, attack: driver.attack, control: [] });

@@ -9,7 +9,13 @@ export interface Driver {
   /** `host`: needs to see the machine the cages run on. */
   where: "host" | "any";
   heavy: boolean;
-  run(device: Device, options: { full: boolean }): Promise<Verdict>;
+  run(device: Device, options: Size): Promise<Verdict>;
+}
+
+/** How much of it: `light` in `make test`, `full` with FULL=1. */
+export interface Size {
+  light: boolean;
+  full: boolean;
 }
 
 /** Collects what did not hold. */

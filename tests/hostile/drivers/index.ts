@@ -1,12 +1,15 @@
 // The drivers, in the order they run.
 
 import { controls } from "./controls.ts";
+import { cycles } from "./cycles.ts";
 import type { Driver } from "./driver.ts";
+import { entropy } from "./entropy.ts";
 import { exits } from "./exits.ts";
+import { hoard } from "./hoard.ts";
 import { identity } from "./identity.ts";
 import { neighbour } from "./neighbour.ts";
 import { residue } from "./residue.ts";
 import { results } from "./results.ts";
 import { starts } from "./starts.ts";
 
-export const drivers: readonly Driver[] = [identity, exits, results, starts, residue, neighbour, controls];
+export const drivers: readonly Driver[] = [identity, exits, results, starts, hoard, entropy, residue, cycles, neighbour, controls];

@@ -83,24 +83,71 @@ function readdirSafe(path: string): string[] {
 /** Counts that must be the same before and after any number of cages. */
 export interface Footprint {
   processes: number;
+  /** Everything below quiltd: parked launchers, shims, programs, and zombies of any of them. */
+  descendants: number;
+  zombies: number;
+  /** Namespaces that are not this machine's own, held by a descendant, a descriptor or a mount of quiltd; nothing else keeps one. */
+  namespaces: number;
   /** Leaves of cages below the host's cgroup directory. */
   leaves: string[];
   mounts: number;
   ipc: number;
   /** Directories that cages leave in the daemons' state. */
   state: string[];
+  /** Everything below the host's directory. */
+  files: number;
   descriptors: { ariad: number; quiltd: number };
+}
+
+/** Live and dead processes below `pid`, from one look at /proc. */
+function below(pid: number): { pid: number; zombie: boolean }[] {
+  const children = new Map<number, { pid: number; zombie: boolean }[]>();
+  for (const name of entries("/proc").filter((entry) => /^\d+$/.test(entry))) {
+    const [, state, parent] = /\) (\S) (\d+)/.exec(text(`/proc/${name}/stat`)) ?? [];
+    if (parent !== undefined) children.set(Number(parent), [...(children.get(Number(parent)) ?? []), { pid: Number(name), zombie: state === "Z" }]);
+  }
+  const found = [...(children.get(pid) ?? [])];
+  for (let at = 0; at < found.length; at++) found.push(...(children.get(found[at]!.pid) ?? []));
+  return found;
+}
+
+function held(quiltd: number, descendants: readonly number[]): number {
+  const own = new Set(Object.values(namespaces(process.pid)));
+  const found = new Set<string>();
+  for (const pid of descendants) for (const id of Object.values(namespaces(pid))) found.add(id);
+  for (const fd of entries(`/proc/${quiltd}/fd`)) {
+    try {
+      found.add(readlinkSync(`/proc/${quiltd}/fd/${fd}`));
+    } catch {
+      // Closed since it was listed.
+    }
+  }
+  for (const line of text(`/proc/${quiltd}/mountinfo`).split("\n").filter((one) => one.includes(" - nsfs "))) found.add(line.split(" ")[3] ?? "");
+  return [...found].filter((id) => /^(mnt|net|pid|user|uts|ipc|cgroup):\[/.test(id) && !own.has(id)).length;
+}
+
+function filesBelow(path: string): number {
+  try {
+    return readdirSync(path, { recursive: true }).length;
+  } catch {
+    return 0;
+  }
 }
 
 export function footprint(host: Host): Footprint {
   const ipc = ["shm", "sem", "msg"].reduce((sum, kind) => sum + text(`/proc/sysvipc/${kind}`).trim().split("\n").length - 1, 0);
   const { ariad, quiltd } = host.pids();
+  const descendants = below(quiltd);
   return {
     processes: cageProcesses(host).length,
+    descendants: descendants.length,
+    zombies: descendants.filter((one) => one.zombie).length,
+    namespaces: held(quiltd, descendants.map((one) => one.pid)),
     leaves: cgroups(host),
     mounts: text("/proc/self/mountinfo").split("\n").length,
     ipc,
     state: entries(join(host.dir, "quilt")).sort(),
+    files: filesBelow(host.dir),
     descriptors: { ariad: entries(`/proc/${ariad}/fd`).length, quiltd: entries(`/proc/${quiltd}/fd`).length },
   };
 }
@@ -108,4 +155,16 @@ export function footprint(host: Host): Footprint {
 /** Resident memory of a process in bytes. */
 export function resident(pid: number): number {
   return Number(/^VmRSS:\s+(\d+)/m.exec(text(`/proc/${pid}/status`))?.[1] ?? 0) * 1024;
+}
+
+/** What `now` has more of than `before`; a few descriptors and files come and go with connections and logs. */
+export function residue(before: Footprint, now: Footprint): string[] {
+  const SLACK = 8;
+  const more = (what: string, from: number, to: number, slack = 0): string[] => (to > from + slack ? [`${what} ${from} to ${to}`] : []);
+  return [
+    ...more("processes", before.processes, now.processes), ...more("descendants", before.descendants, now.descendants), ...more("zombies", before.zombies, now.zombies),
+    ...more("namespaces", before.namespaces, now.namespaces), ...more("cgroups", before.leaves.length, now.leaves.length), ...more("mounts", before.mounts, now.mounts),
+    ...more("IPC objects", before.ipc, now.ipc), ...more("state", before.state.length, now.state.length), ...more("files", before.files, now.files, SLACK),
+    ...more("descriptors of ariad", before.descriptors.ariad, now.descriptors.ariad, SLACK), ...more("descriptors of quiltd", before.descriptors.quiltd, now.descriptors.quiltd, SLACK),
+  ];
 }
