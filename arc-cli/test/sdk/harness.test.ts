@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { call, toolModule, type Ended } from "./host.ts";
+import { call, talk, toolModule, type Ended } from "./host.ts";
 
 async function run(body: string, input = "{}", codecs: { input?: string; output?: string } = {}): Promise<Ended> {
   return call(toolModule(body, codecs), input);
@@ -145,4 +145,23 @@ test("logs and progress go through the door, before the answer", async () => {
 test("many large logs arrive whole though the reader is slower", async () => {
   const { frames } = await run('const door = globalThis[Symbol.for("aria.door")]; for (let i = 0; i < 100; i++) door.log("info", "x".repeat(60_000), "{}"); return 1;');
   expect(frames.length).toBe(101);
+});
+
+describe.concurrent("a process that is started ahead of its call", () => {
+  const invoke = (module: string): object => ({ invoke: { invocationId: "i-1", module, inputJson: "{}" } });
+
+  test("says that it is ready before it is called, then answers once", async () => {
+    const { frames, exitCode } = await talk([{ prepare: {} }, invoke(toolModule("return 7;"))]);
+    expect([frames, exitCode]).toEqual([[{ ready: {} }, { result: { outputJson: "7" } }], 0]);
+  });
+  test("has loaded its module by then, and calls that", async () => {
+    const module = toolModule("return globalThis.loaded;");
+    await Bun.write(module, `globalThis.loaded = (globalThis.loaded ?? 0) + 1;\n${await Bun.file(module).text()}`);
+    const { frames } = await talk([{ prepare: { module } }, invoke(module)]);
+    expect(frames).toEqual([{ ready: {} }, { result: { outputJson: "1" } }]);
+  });
+  test("is never ready with a module that cannot be loaded", async () => {
+    const { frames } = await talk([{ prepare: { module: "/absent.js" } }, invoke(toolModule("return 1;"))]);
+    expect(frames.map((frame) => Object.keys(frame))).toEqual([["failure"]]);
+  });
 });

@@ -30,17 +30,24 @@ export function toolModule(body: string, codecs: { input?: string; output?: stri
 
 // Bun gives a socket pair for extra stdio, so one descriptor carries both directions.
 export async function call(module: string, inputJson = "{}", timeoutMs = 10_000): Promise<Ended> {
+  return talk([{ invoke: { invocationId: "i-1", module, inputJson } }], timeoutMs);
+}
+
+/** Writes these frames into the door of a new process and waits for its end. */
+export async function talk(frames: readonly object[], timeoutMs = 10_000): Promise<Ended> {
   const child = Bun.spawn([process.execPath, "--no-install", "--env-file=/dev/null", "--config=/dev/null", harness], {
     stdio: ["ignore", "pipe", "pipe", "pipe"],
     env: { HOME: "/tmp", PATH: "/bin" },
     timeout: timeoutMs,
   });
   const door = child.stdio[3] as unknown as number;
-  const body = new TextEncoder().encode(JSON.stringify({ invoke: { invocationId: "i-1", module, inputJson } }));
-  const frame = new Uint8Array(4 + body.length);
-  new DataView(frame.buffer).setUint32(0, body.length, true);
-  frame.set(body, 4);
-  await writeAll(door, frame);
+  for (const content of frames) {
+    const body = new TextEncoder().encode(JSON.stringify(content));
+    const frame = new Uint8Array(4 + body.length);
+    new DataView(frame.buffer).setUint32(0, body.length, true);
+    frame.set(body, 4);
+    await writeAll(door, frame);
+  }
   const [bytes, stdout, stderr, exitCode] = await Promise.all([readAll(door), new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
   return { frames: split(bytes), stdout, stderr, exitCode };
 }
@@ -77,7 +84,8 @@ function split(bytes: Buffer): Record<string, Record<string, unknown>>[] {
   const frames: Record<string, Record<string, unknown>>[] = [];
   for (let at = 0; at + 4 <= bytes.length; ) {
     const length = bytes.readUInt32LE(at);
-    frames.push(JSON.parse(bytes.subarray(at + 4, at + 4 + length).toString()) as Record<string, Record<string, unknown>>);
+    // A frame of no bytes is the answer to a prepare frame.
+    frames.push(length === 0 ? { ready: {} } : (JSON.parse(bytes.subarray(at + 4, at + 4 + length).toString()) as Record<string, Record<string, unknown>>));
     at += 4 + length;
   }
   return frames;

@@ -18,23 +18,35 @@ export class Door {
   /** Once something was written here, order and a full buffer are its business. */
   #fs: typeof import("node:fs") | undefined;
 
+  #reader: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> } | undefined;
+  #rest: Uint8Array = new Uint8Array();
+
   constructor(fd: number) {
     this.#fd = fd;
   }
 
-  /** The first frame. What follows it is not read: a call has one. */
+  /** The next frame. */
   async read(): Promise<unknown> {
-    const reader = Bun.file(this.#fd).stream().getReader();
-    let have = new Uint8Array();
+    const reader = (this.#reader ??= Bun.file(this.#fd).stream().getReader());
     for (;;) {
+      const have = this.#rest;
+      if (have.length >= 4) {
+        const length = new DataView(have.buffer, have.byteOffset).getUint32(0, true);
+        if (length > FRAME_BYTES_MAX) throw new Error(`a frame of ${length} bytes is over the limit of ${FRAME_BYTES_MAX}`);
+        if (have.length >= 4 + length) {
+          this.#rest = have.subarray(4 + length);
+          return JSON.parse(new TextDecoder().decode(have.subarray(4, 4 + length)));
+        }
+      }
       const { done, value } = await reader.read();
-      if (done) throw new Error("the host closed the door");
-      have = have.length === 0 ? value : Buffer.concat([have, value]);
-      if (have.length < 4) continue;
-      const length = new DataView(have.buffer, have.byteOffset).getUint32(0, true);
-      if (length > FRAME_BYTES_MAX) throw new Error(`a frame of ${length} bytes is over the limit of ${FRAME_BYTES_MAX}`);
-      if (have.length >= 4 + length) return JSON.parse(new TextDecoder().decode(have.subarray(4, 4 + length)));
+      if (done || value === undefined) throw new Error("the host closed the door");
+      this.#rest = have.length === 0 ? value : Buffer.concat([have, value]);
     }
+  }
+
+  /** Answers a prepare frame: a frame of no bytes. */
+  async writeReady(): Promise<void> {
+    await Bun.write(Bun.file(this.#fd), new Uint8Array(4));
   }
 
   /** Writes now, before it returns. */

@@ -68,16 +68,36 @@ function text(value: unknown): string {
 
 /** The other side of this contract is the SDK's `door.ts`. */
 function openDoor(): void {
+  const symbol = Symbol.for("aria.door");
   const host = {
     log: (level: string, message: string, fieldsJson: string): void => door.writeNow({ log: { level, message: text(message), fieldsJson: fieldsJson.length > TEXT_MAX ? "{}" : fieldsJson } }),
     progress: (fraction: number, message: string): void => door.writeNow({ progress: { fraction, message: text(message) } }),
   };
-  Object.defineProperty(globalThis, Symbol.for("aria.door"), { value: host });
+  // Only the first time: a process that was prepared has it already.
+  if (!(symbol in globalThis)) Object.defineProperty(globalThis, symbol, { value: host });
+}
+
+interface HostFrame {
+  readonly prepare?: { readonly module?: unknown };
+  readonly invoke?: { readonly module?: unknown; readonly inputJson?: unknown };
+}
+
+/**
+ * Started ahead of its call, a process gets a prepare frame first: it loads what it can know, says that it is ready and waits
+ * for the call. A module that cannot be loaded ends the process; the call that meets the same error gets it from a process of
+ * its own.
+ */
+async function readCall(): Promise<HostFrame> {
+  const frame = (await door.read()) as HostFrame;
+  if (frame.prepare === undefined) return frame;
+  openDoor();
+  if (typeof frame.prepare.module === "string") await import(frame.prepare.module);
+  await door.writeReady();
+  return (await door.read()) as HostFrame;
 }
 
 async function readInvoke(): Promise<{ module: string; inputJson: string }> {
-  const frame = (await door.read()) as { invoke?: { module?: unknown; inputJson?: unknown } };
-  const { module, inputJson } = frame.invoke ?? {};
+  const { module, inputJson } = (await readCall()).invoke ?? {};
   if (typeof module !== "string") throw new Error("the first frame is not an invoke frame");
   // The JSON mapping leaves out what is empty.
   return { module, inputJson: typeof inputJson === "string" && inputJson !== "" ? inputJson : "{}" };
