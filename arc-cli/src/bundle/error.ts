@@ -22,6 +22,7 @@ export type BundleReason =
   | "JSON_INVALID"
   | "LAYOUT_INVALID"
   | "MANIFEST_INVALID"
+  | "SIGNATURE_INVALID"
   | "FILES_MISMATCH"
   | "DIGEST_MISMATCH";
 

@@ -1,13 +1,13 @@
 //! A bundle as bytes: strict tar ▸ OCI image layout ▸ manifest and one code layer.
 //!
-//! Signatures will be further manifests in `index.json`, linked to the bundle's by `subject`; until they
-//! exist the index holds exactly one descriptor and the reader refuses another.
+//! Signatures are a second manifest in `index.json`, linked to the bundle's by `subject`.
 
-import { digestOf, sha256Hex } from "./digest.ts";
+import { authorityDigest, digestOf, interfaceDigest, sha256Hex } from "./digest.ts";
 import { BundleError } from "./error.ts";
 import { isObject, parseJson, type Json, type JsonObject } from "./json.ts";
 import { limits } from "./limits.ts";
 import { readManifest, type Manifest } from "./manifest.ts";
+import { readEnvelope, signed, type Envelope, type Statement } from "./signature.ts";
 import { byPathBytes, readTar, writeTar, type TarEntry } from "./tar.ts";
 import { compress, decompress } from "./zstd.ts";
 
@@ -16,6 +16,9 @@ const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
 const BUNDLE = "application/vnd.aria.bundle.v1";
 const MANIFEST = "application/vnd.aria.manifest.v1+json";
 const CODE_LAYER = "application/vnd.aria.code.v1.tar+zstd";
+const SIGNATURE = "application/vnd.aria.signature.v1";
+const EMPTY = "application/vnd.oci.empty.v1+json";
+const ENVELOPE = "application/vnd.dsse.envelope.v1+json";
 const LAYOUT = '{"imageLayoutVersion":"1.0.0"}';
 const BLOB = /^blobs\/sha256\/([0-9a-f]{64})$/;
 
@@ -26,6 +29,8 @@ export interface Bundle {
   readonly digest: string;
   readonly sizeBytes: number;
   readonly files: readonly TarEntry[];
+  /** Who signed it; read, checked to be about this bundle, not verified against any key. */
+  readonly envelope: Envelope | undefined;
 }
 
 interface Descriptor {
@@ -49,21 +54,40 @@ export function writeBundle(manifest: Omit<Manifest, "files">, files: readonly T
       layers: [describe(CODE_LAYER, layer)],
     }),
   );
-  const index = utf8(
-    JSON.stringify({
-      schemaVersion: 2,
-      mediaType: OCI_INDEX,
-      manifests: [
-        {
-          ...describe(OCI_MANIFEST, image),
-          annotations: { "org.opencontainers.image.ref.name": manifest.version, "org.opencontainers.image.title": manifest.name },
-        },
-      ],
-    }),
-  );
-  const blobs = [config, layer, image].map((bytes) => ({ path: `blobs/sha256/${sha256Hex(bytes)}`, bytes })).sort(byPathBytes);
-  const bytes = writeTar([{ path: "oci-layout", bytes: utf8(LAYOUT) }, { path: "index.json", bytes: index }, ...blobs]);
-  return { bytes, digest: digestOf(image) };
+  return { bytes: writeLayout(image, [config, layer], manifest), digest: digestOf(image) };
+}
+
+/** The same bundle with one signature more. Ed25519 is deterministic, so the same key gives the same bytes. */
+export function signBundle(bytes: Uint8Array, keyPem: string): Uint8Array {
+  const { manifest, digest, envelope } = openBundle(bytes);
+  const statement = statementOf(manifest, digest);
+  const blobs = readLayout(readTar(bytes, "the bundle"));
+  const image = blobs.take(readIndex(blobs.index).bundle, "index.json");
+  const { config, layers } = readImage(image);
+  const kept = [config, ...layers].map((descriptor) => blobs.take(descriptor, "the OCI manifest"));
+  return writeLayout(image, kept, manifest, signed(statement, keyPem, envelope));
+}
+
+function statementOf(manifest: Manifest, digest: string): Statement {
+  return { digest, name: manifest.name, version: manifest.version, interfaceDigest: interfaceDigest(manifest), authorityDigest: authorityDigest(manifest) };
+}
+
+function writeLayout(image: Uint8Array, blobs: readonly Uint8Array[], { name, version }: { name: string; version: string }, envelope?: Uint8Array): Uint8Array {
+  const subject = describe(OCI_MANIFEST, image);
+  const annotations = { "org.opencontainers.image.ref.name": version, "org.opencontainers.image.title": name };
+  const manifests: object[] = [{ ...subject, annotations }];
+  const all = [...blobs, image];
+  if (envelope) {
+    const empty = utf8("{}");
+    const signature = utf8(
+      JSON.stringify({ schemaVersion: 2, mediaType: OCI_MANIFEST, artifactType: SIGNATURE, config: describe(EMPTY, empty), layers: [describe(ENVELOPE, envelope)], subject }),
+    );
+    manifests.push({ ...describe(OCI_MANIFEST, signature), artifactType: SIGNATURE });
+    all.push(empty, envelope, signature);
+  }
+  const index = utf8(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests }));
+  const entries = all.map((bytes) => ({ path: `blobs/sha256/${sha256Hex(bytes)}`, bytes })).sort(byPathBytes);
+  return writeTar([{ path: "oci-layout", bytes: utf8(LAYOUT) }, { path: "index.json", bytes: index }, ...entries]);
 }
 
 /** Opens a bundle that came from anywhere. Everything is checked before anything is returned; nothing is written. */
@@ -71,13 +95,30 @@ export function openBundle(bytes: Uint8Array): Bundle {
   if (bytes.length > limits.fileBytes) throw new BundleError("BUNDLE_TOO_LARGE", `the file is ${bytes.length} bytes, limit is ${limits.fileBytes}`);
   const blobs = readLayout(readTar(bytes, "the bundle"));
   const index = readIndex(blobs.index);
-  const image = readImage(blobs.take(index, "index.json"));
+  const image = readImage(blobs.take(index.bundle, "index.json"));
   const manifest = readManifest(parseJson(blobs.take(image.config, "the OCI manifest"), "the manifest"));
   const files = readLayers(image.layers.map((layer) => blobs.take(layer, "the OCI manifest")));
+  const envelope = index.signature && readSignature(blobs, index.signature, index.bundle);
   blobs.finish();
   checkAnnotations(index.annotations, manifest);
   checkFiles(manifest, files);
-  return { manifest, digest: index.digest, sizeBytes: bytes.length, files };
+  const { digest } = index.bundle;
+  if (envelope && JSON.stringify(envelope.statement) !== JSON.stringify(statementOf(manifest, digest))) throw new BundleError("SIGNATURE_INVALID", "the signature describes another bundle");
+  return { manifest, digest, sizeBytes: bytes.length, files, envelope };
+}
+
+function readSignature(blobs: Blobs, descriptor: Descriptor, bundle: Descriptor): Envelope {
+  const what = "the manifest of the signatures";
+  const json = parseJson(blobs.take(descriptor, "index.json"), what);
+  if (!isObject(json) || json["schemaVersion"] !== 2 || json["mediaType"] !== OCI_MANIFEST || json["artifactType"] !== SIGNATURE) throw new BundleError("LAYOUT_INVALID", `${what} is not one`);
+  onlyKeys(json, ["schemaVersion", "mediaType", "artifactType", "config", "layers", "subject"], what);
+  const subject = readBareDescriptor(json["subject"], OCI_MANIFEST, what);
+  if (subject.digest !== bundle.digest || subject.size !== bundle.size) throw new BundleError("SIGNATURE_INVALID", "the signature is about another bundle");
+  const empty = blobs.take(readBareDescriptor(json["config"], EMPTY, what), what);
+  if (new TextDecoder().decode(empty) !== "{}") throw new BundleError("SIGNATURE_INVALID", `${what} has a config that is not empty`);
+  const layers = json["layers"];
+  if (!Array.isArray(layers) || layers.length !== 1) throw new BundleError("SIGNATURE_INVALID", `${what} does not have exactly one envelope`);
+  return readEnvelope(blobs.take(readBareDescriptor(layers[0] as Json, ENVELOPE, what), what));
 }
 
 /** The blobs of one archive, each taken by its digest; what nobody refers to is refused at the end. */
@@ -126,16 +167,20 @@ function readLayout(entries: readonly TarEntry[]): Blobs {
   return new Blobs(index.bytes, blobs);
 }
 
-function readIndex(bytes: Uint8Array): Descriptor & { annotations: JsonObject } {
+function readIndex(bytes: Uint8Array): { bundle: Descriptor; signature: Descriptor | undefined; annotations: JsonObject } {
   const index = parseJson(bytes, "index.json");
   if (!isObject(index) || index["schemaVersion"] !== 2 || (index["mediaType"] ?? OCI_INDEX) !== OCI_INDEX) throw new BundleError("LAYOUT_INVALID", "index.json is not an OCI index");
   onlyKeys(index, ["schemaVersion", "mediaType", "manifests"], "index.json");
   const manifests = index["manifests"];
-  if (!Array.isArray(manifests) || manifests.length !== 1) throw new BundleError("LAYOUT_INVALID", "index.json does not hold exactly one manifest");
-  const only = manifests[0] as Json;
-  if (isObject(only)) onlyKeys(only, ["mediaType", "digest", "size", "annotations"], "index.json");
-  const annotations = isObject(only) && isObject(only["annotations"]) ? only["annotations"] : {};
-  return { ...readDescriptor(only, OCI_MANIFEST, "index.json"), annotations };
+  if (!Array.isArray(manifests) || manifests.length === 0 || manifests.length > 2) throw new BundleError("LAYOUT_INVALID", "index.json does not hold one bundle and at most one manifest of signatures");
+  const [bundle, signature] = manifests as [Json, Json?];
+  if (isObject(bundle)) onlyKeys(bundle, ["mediaType", "digest", "size", "annotations"], "index.json");
+  const annotations = isObject(bundle) && isObject(bundle["annotations"]) ? bundle["annotations"] : {};
+  if (signature !== undefined) {
+    if (!isObject(signature) || signature["artifactType"] !== SIGNATURE) throw new BundleError("LAYOUT_INVALID", `the second manifest in index.json is no ${SIGNATURE}`);
+    onlyKeys(signature, ["mediaType", "digest", "size", "artifactType"], "index.json");
+  }
+  return { bundle: readDescriptor(bundle, OCI_MANIFEST, "index.json"), signature: signature && readDescriptor(signature, OCI_MANIFEST, "index.json"), annotations };
 }
 
 function readImage(bytes: Uint8Array): { config: Descriptor; layers: Descriptor[] } {
@@ -146,14 +191,14 @@ function readImage(bytes: Uint8Array): { config: Descriptor; layers: Descriptor[
   const layers = image["layers"];
   if (!Array.isArray(layers) || layers.length === 0) throw new BundleError("LAYOUT_INVALID", "the OCI manifest has no layers");
   return {
-    config: readBareDescriptor(image["config"], MANIFEST),
-    layers: layers.map((layer: Json) => readBareDescriptor(layer, CODE_LAYER)),
+    config: readBareDescriptor(image["config"], MANIFEST, "the OCI manifest"),
+    layers: layers.map((layer: Json) => readBareDescriptor(layer, CODE_LAYER, "the OCI manifest")),
   };
 }
 
-function readBareDescriptor(json: Json | undefined, mediaType: string): Descriptor {
-  if (isObject(json)) onlyKeys(json, ["mediaType", "digest", "size"], "a descriptor of the OCI manifest");
-  return readDescriptor(json, mediaType, "the OCI manifest");
+function readBareDescriptor(json: Json | undefined, mediaType: string, where: string): Descriptor {
+  if (isObject(json)) onlyKeys(json, ["mediaType", "digest", "size"], `a descriptor of ${where}`);
+  return readDescriptor(json, mediaType, where);
 }
 
 function onlyKeys(json: JsonObject, keys: readonly string[], where: string): void {

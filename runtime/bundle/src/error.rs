@@ -70,6 +70,8 @@ pub enum Rule {
     FormatUnsupported,
     /// The manifest says something it may not; the place in it is in the text.
     ManifestInvalid,
+    /// A signature that is none, or that is about another bundle.
+    SignatureInvalid,
 }
 
 impl Rule {
@@ -107,6 +109,7 @@ impl Rule {
             Self::JsonDepth => "JSON_DEPTH",
             Self::FormatUnsupported => "FORMAT_UNSUPPORTED",
             Self::ManifestInvalid => "MANIFEST_INVALID",
+            Self::SignatureInvalid => "SIGNATURE_INVALID",
         }
     }
 }

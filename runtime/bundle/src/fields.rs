@@ -118,6 +118,11 @@ impl Fields {
         Digest::parse(&text).map_err(|_| self.wrong(key, "not `sha256:` and 64 lower-case hexadecimal digits"))
     }
 
+    pub(crate) fn hex(&mut self, key: &str) -> Result<Digest, BundleError> {
+        let text = self.text(key)?;
+        Digest::from_hex(&text).map_err(|_| self.wrong(key, "not 64 lower-case hexadecimal digits"))
+    }
+
     /// Refuses what was not read; keys that begin with `x-` are anybody's.
     pub(crate) fn end(self) -> Result<(), BundleError> {
         match self.members.keys().find(|key| !key.starts_with("x-")) {

@@ -17,6 +17,7 @@ use crate::limits::Limits;
 use crate::manifest;
 use crate::oci::{self, Descriptor, Index};
 use crate::path::{Kind, Paths};
+use crate::signature::{self, Signatures};
 use crate::stage::{Directory, Stage, Staged, StagedFile, io_error};
 use crate::tar::{Entry, Sink, Tar};
 use crate::unpack::{Tree, file_bytes};
@@ -230,6 +231,28 @@ impl Layout {
         Ok(bytes)
     }
 
+    /// The envelope's text, what it states and who signed it. Whether a signature holds is not asked here.
+    fn signatures(
+        &mut self,
+        of: &Descriptor,
+        bundle: &Descriptor,
+    ) -> Result<(Vec<u8>, signature::Statement, Signatures), BundleError> {
+        let json = self.read_document(of, "index.json/manifests/1")?;
+        let image = oci::signature_image(&json, &self.limits)?;
+        if image.subject != *bundle {
+            return Err(refuse(Rule::SignatureInvalid, "signature/subject", "it is about another bundle"));
+        }
+        if self.read_document(&image.config, "signature/config")? != oci::EMPTY {
+            return Err(refuse(Rule::SignatureInvalid, "signature/config", "not empty"));
+        }
+        let json = self.read_document(&image.envelope, "signature/layers/0")?;
+        let (envelope, statement) = signature::envelope(&json, "envelope", &self.limits)?;
+        if statement.bundle != bundle.digest {
+            return Err(refuse(Rule::SignatureInvalid, "envelope/payload/subject", "it is about another bundle"));
+        }
+        Ok((json, statement, Signatures(Some(envelope))))
+    }
+
     fn finish(mut self, size_bytes: u64) -> Result<Staged, BundleError> {
         let index = match (self.expects, self.index.take()) {
             (_, Some(index)) => index,
@@ -250,6 +273,20 @@ impl Layout {
             tree.layer(&mut blob, layer.size_bytes, &label)?;
         }
         let tree_bytes = tree.finish()?;
+        let (interface_digest, authority_digest) = (interface_digest(&manifest), authority_digest(&manifest));
+        let (envelope_json, signatures) = match &index.signature {
+            None => (None, Signatures::default()),
+            Some(signature) => {
+                let (json, statement, signatures) = self.signatures(signature, &index.manifest)?;
+                let said = (&statement.interface_digest, &statement.authority_digest);
+                if (statement.name.as_str(), statement.version.as_str()) != (&index.name, &index.version)
+                    || said != (&interface_digest, &authority_digest)
+                {
+                    return Err(refuse(Rule::SignatureInvalid, "signature", "it describes another bundle"));
+                }
+                (Some(json), signatures)
+            }
+        };
         if let Some(digest) = self.blobs.keys().next() {
             return Err(refuse(
                 Rule::FileNotListed,
@@ -259,19 +296,25 @@ impl Layout {
         }
 
         // The manifest is kept twice: here and in the registry.
-        let documents = [image_json.len(), config.len(), config.len()].map(|bytes| file_bytes(bytes as u64));
+        let envelope_bytes = envelope_json.as_ref().map_or(0, Vec::len);
+        let documents =
+            [image_json.len(), config.len(), config.len(), envelope_bytes].map(|bytes| file_bytes(bytes as u64));
         let unpacked_bytes = documents.iter().fold(tree_bytes, |sum, bytes| sum.saturating_add(*bytes));
 
         self.stage.discard(BLOBS)?;
         for (name, bytes) in [("image.json", &image_json), ("manifest.json", &config)] {
             self.stage.root.create(name, false)?.write(bytes)?;
         }
+        if let Some(json) = &envelope_json {
+            self.stage.root.create("signature.json", false)?.write(json)?;
+        }
         let manifest_json =
             String::from_utf8(config).map_err(|_| refuse(Rule::JsonInvalid, "manifest", "not UTF-8"))?;
         Ok(Staged {
             digest: of_bytes(&image_json),
-            interface_digest: interface_digest(&manifest),
-            authority_digest: authority_digest(&manifest),
+            interface_digest,
+            authority_digest,
+            signatures,
             manifest,
             manifest_json,
             size_bytes,

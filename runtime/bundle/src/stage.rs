@@ -14,6 +14,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 
 use crate::error::BundleError;
+use crate::signature::Signatures;
 
 const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 const NEW_FILE: OFlag =
@@ -137,6 +138,8 @@ pub struct Staged {
     pub interface_digest: Digest,
     /// What it may touch.
     pub authority_digest: Digest,
+    /// Who signed it; what that is worth is for [`crate::judge`].
+    pub signatures: Signatures,
     /// Length of the `.aria` file.
     pub size_bytes: u64,
     /// What it takes on a disk once installed: whole blocks, and one for each file and directory; for the quota.
