@@ -21,7 +21,8 @@ check: setup ## the fast tier before every commit: format, lints, unit tests, ti
 test: binaries ## everything this machine can run, a boot in QEMU among it (CI runs exactly this)
 	@$(BUN) tests/run.ts test
 
-e2e: binaries image ## the whole VM suite: examples, reboot, power cut, cancel, large upload
+e2e: binaries image ## the whole VM suite (examples, reboot, power cut, cancel, large upload), and the programs for aarch64
+	@.ci/setup cross
 	@$(BUN) tests/run.ts e2e
 
 hostile: binaries ## attack the cage: CASES=<dir> of *.ts, VM=1 in the booted image, PROFILE=tool|tool-noexec, REPORT=1
