@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::json::{self, JsonLimits, Surrogates};
+use crate::request::{self, BadRequest, Request};
 
 /// Largest frame in either direction, bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -35,6 +36,10 @@ pub enum GuestEvent {
         /// For people.
         message: String,
     },
+    /// The guest asks for something.
+    Request(Request),
+    /// It asks for something in a way nobody can understand.
+    BadRequest(BadRequest),
     /// An answer came; the outcome is decided when the run has ended.
     Answered,
     /// Not a frame we know. Counted, otherwise without effect.
@@ -161,7 +166,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Refused> {
     let limits = JsonLimits { bytes_max: FRAME_BYTES_MAX, depth_max: 8 };
     let document =
         json::parse_with(bytes, limits, Surrogates::Replace).map_err(|error| refuse(bytes, &error.to_string()))?;
-    let Value::Object(frame) = &document.value else { return Err(Refused::Other) };
+    let Value::Object(frame) = document.value else { return Err(Refused::Other) };
     if frame.contains_key("result") || frame.contains_key("failure") {
         if frame.len() != 1 {
             return Err(Refused::Answer("a frame that is a result and something else".into()));
@@ -177,9 +182,14 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Refused> {
         }
         return Err(Refused::Answer("a result or failure that is no object".into()));
     }
-    match (frame.len(), frame.get("log"), frame.get("progress")) {
-        (1, Some(Value::Object(log)), _) => log_frame(log).map(Parsed::Event),
-        (1, _, Some(Value::Object(progress))) => progress_frame(progress).map(Parsed::Event),
+    let mut members = frame.into_iter();
+    match (members.next(), members.next()) {
+        (Some((key, Value::Object(inner))), None) => match key.as_str() {
+            "log" => log_frame(&inner).map(Parsed::Event),
+            "progress" => progress_frame(&inner).map(Parsed::Event),
+            "request" => Ok(Parsed::Event(request_frame(inner, document.replaced_surrogates))),
+            _ => Err(Refused::Other),
+        },
         _ => Err(Refused::Other),
     }
 }
@@ -219,6 +229,18 @@ fn failure_frame(failure: &Map<String, Value>) -> Result<Answer, Refused> {
         "result" => Ok(Answer::NoJson { message, stack }),
         "too-large" => Ok(Answer::TooLarge { message }),
         _ => Err(Refused::Answer("a failure of unknown kind".into())),
+    }
+}
+
+/// A text with a replaced character is not what the guest meant, so it is neither a key nor a value.
+fn request_frame(request: Map<String, Value>, replaced_surrogates: bool) -> GuestEvent {
+    match request::parse(request) {
+        Ok(Request { id, .. }) if replaced_surrogates => {
+            let error = request::GuestError::invalid("lone surrogate in the request");
+            GuestEvent::BadRequest(BadRequest { id: Some(id), error })
+        }
+        Ok(request) => GuestEvent::Request(request),
+        Err(bad) => GuestEvent::BadRequest(bad),
     }
 }
 
@@ -305,6 +327,21 @@ mod tests {
         let mut record = GuestRecord::default();
         record.frame(b"{\"result\":{\"outputJson\":\"\\ud800\"}}");
         assert!(record.answer().is_none() && record.defect().is_some_and(|defect| defect.contains("surrogate")));
+    }
+
+    #[test]
+    fn a_request_comes_through_and_a_bad_one_says_why() {
+        let asked = event(json!({"request": {"id": 3, "kvGet": {"table": "a", "key": "result"}}}));
+        assert!(matches!(asked, GuestEvent::Request(Request { id: 3, .. })));
+        let bad = event(json!({"request": {"id": 3}}));
+        assert!(matches!(bad, GuestEvent::BadRequest(BadRequest { id: Some(3), .. })));
+        for ignored in
+            [json!({"request": 1}), json!({"request": {"id": 1, "a": {}}, "log": {}}), json!({"response": {}})]
+        {
+            assert_eq!(event(ignored), GuestEvent::Ignored);
+        }
+        let lone = GuestRecord::default().frame(b"{\"request\":{\"id\":1,\"kvGet\":{\"key\":\"\\ud800\"}}}");
+        assert!(matches!(lone, GuestEvent::BadRequest(BadRequest { id: Some(1), .. })));
     }
 
     #[test]

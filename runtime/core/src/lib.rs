@@ -9,10 +9,13 @@ pub mod guest;
 pub mod id;
 pub mod invocation;
 pub mod json;
+pub mod kv;
 pub mod name;
 pub mod outcome;
 pub mod plan;
 pub mod port;
+pub mod request;
+pub mod session;
 pub mod time;
 
 pub use bundle::{Annotations, Approval, FileEntry, Manifest, Program, Tool, ToolLimits};

@@ -103,6 +103,44 @@ pub enum StoreError {
     /// A one-time right was used before.
     #[error("{0} was used before")]
     AlreadyUsed(String),
+    /// The right it was to be written with is over.
+    #[error("the lease is over")]
+    LeaseOver,
+    /// Somebody who came later has written there.
+    #[error("{of} was written with fence {last}, this lease has {fence}")]
+    Fenced {
+        /// What.
+        of: String,
+        /// Of the late writer.
+        fence: u64,
+        /// Of the last one.
+        last: u64,
+    },
+    /// No room for what a tool keeps.
+    #[error("more than {limit} {of}")]
+    KvFull {
+        /// What is bounded.
+        of: &'static str,
+        /// The bound.
+        limit: u64,
+    },
+    /// Changes that a watcher asked for are not kept any more.
+    #[error("changes up to version {known_from} are not kept any more, asked was for those after {from}")]
+    KvChangesGone {
+        /// What was asked.
+        from: u64,
+        /// The first that can be.
+        known_from: u64,
+    },
+    /// A write that did not reach the disk.
+    #[error("the write did not reach the disk: {why}")]
+    NotCommitted {
+        /// The cause.
+        why: String,
+    },
+    /// Too many writes wait.
+    #[error("too many writes wait for the disk")]
+    Overloaded,
     /// The caller's own step inside an install.
     #[error("place the bundle directory")]
     Place(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -113,6 +151,10 @@ impl StoreError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::VersionTaken { .. } => ErrorKind::Exists,
+            Self::LeaseOver | Self::Fenced { .. } => ErrorKind::Conflict,
+            Self::KvFull { .. } | Self::Overloaded => ErrorKind::Exhausted,
+            Self::KvChangesGone { .. } => ErrorKind::State,
+            Self::NotCommitted { .. } => ErrorKind::Internal,
             Self::BundleUnknown(_) | Self::BlobUnknown(_) | Self::RunUnknown(_) => ErrorKind::NotFound,
             Self::BlobTooLarge { .. } | Self::DiskQuota { .. } | Self::TooManyBundles { .. } => ErrorKind::Exhausted,
             Self::DigestMismatch { .. } | Self::Corrupt { .. } => ErrorKind::Damaged,
@@ -130,6 +172,12 @@ impl StoreError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::VersionTaken { .. } => "VERSION_TAKEN",
+            Self::LeaseOver => "LEASE_EXPIRED",
+            Self::Fenced { .. } => "FENCED",
+            Self::KvFull { .. } => "KV_FULL",
+            Self::KvChangesGone { .. } => "CHANGES_GONE",
+            Self::NotCommitted { .. } => "STORE_IO",
+            Self::Overloaded => "STORE_BUSY",
             Self::BundleUnknown(_) => "BUNDLE_UNKNOWN",
             Self::BlobUnknown(_) => "BLOB_UNKNOWN",
             Self::RunUnknown(_) => "RUN_UNKNOWN",
