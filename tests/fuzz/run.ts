@@ -19,7 +19,7 @@ const MEMORY_MIB = 1024;
 /** Longest input tried; the limits that matter here are in reach of it. */
 const INPUT_BYTES_MAX = 65_536;
 const FLAGS = [
-  "-Ctarget-feature=+crt-static", "--cfg=fuzzing", "-Ccodegen-units=1", "-Cpasses=sancov-module",
+  "--cfg=fuzzing", "-Ccodegen-units=1", "-Cpasses=sancov-module",
   ...["level=4", "inline-8bit-counters", "pc-table", "trace-compares"].map((option) => `-Cllvm-args=-sanitizer-coverage-${option}`),
 ];
 

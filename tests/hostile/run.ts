@@ -2,16 +2,18 @@
 // work, then the drivers that need a host's eye. Ends with `N passed, N failed`; writes out/hostile.json.
 //
 // CASES=<dir> (default: ours), VM=1 (the booted image), PROFILE=tool|tool-noexec (default: what each case says),
-// FULL=1 (all repeats), REPORT=1 (out/hostile.md). With CASES not in the environment at all, as in `make test`, heavy cases are left out.
+// FULL=1 (all repeats), REPORT=1 (out/hostile-report.md and .json, from the last run natively and the last one in the machine). With CASES not in the environment at all, as in `make test`, heavy cases are left out.
 
-import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { release } from "node:os";
 import { join, resolve } from "node:path";
 import { root } from "../stand/host.ts";
 import { needRoot } from "../stand/root.ts";
 import { type CaseFile, milliseconds, parseCase, PROFILES, type Profile, readCases } from "./case-file.ts";
 import { type Device, exec, newCanary, startDevice } from "./device.ts";
+import { fired } from "./drivers/controls.ts";
 import { drivers } from "./drivers/index.ts";
-import { report, type Row } from "./report.ts";
+import { type Half, type Machine, report, type Row } from "./report.ts";
 import { judge } from "./verdict.ts";
 
 const OWN = join(root, "tests/hostile/cases");
@@ -64,7 +66,8 @@ async function runCase(device: Device, file: CaseFile, profile: Profile, label =
   const run = await exec(device, file.path, ["--profile", profile, ...limits], timeoutMs + AROUND_MS * (vm ? VM_PATIENCE : 1));
   const header = file.header === undefined ? undefined : vm && file.header.withinMs !== undefined ? { ...file.header, withinMs: file.header.withinMs * VM_PATIENCE } : file.header;
   const verdict = judge(run, header);
-  record({ name: label, profile, pass: verdict.pass, detail: verdict.detail, ms: run.elapsedMs, attack: file.header?.attack ?? "", control: file.header?.control ?? [] });
+  const reason = run.ended.kind === "failed" || run.ended.kind === "refused" ? { reason: run.ended.reason } : {};
+  record({ name: label, profile, pass: verdict.pass, detail: verdict.detail, ms: run.elapsedMs, attack: file.header?.attack ?? "", control: file.header?.control ?? [], ...reason });
 }
 
 async function control(device: Device, when: string): Promise<void> {
@@ -101,6 +104,17 @@ async function runDrivers(device: Device, wanted: Settings): Promise<void> {
   }
 }
 
+/** This run's half goes beside the other machine's last one; the page is made of what is there. */
+function writeReport(wanted: Settings, machine: Machine): void {
+  const path = (of: Machine): string => join(root, `out/hostile-report-${of}.json`);
+  const half: Half = { machine, kernel: machine === "host" ? `Linux ${release().split(".").slice(0, 2).join(".")}` : "the image's kernel", full: wanted.full, rows, fired: Object.fromEntries(fired) };
+  writeFileSync(path(machine), JSON.stringify(half, null, 2) + "\n");
+  const halves = (["host", "vm"] as const).filter((of) => existsSync(path(of))).map((of) => JSON.parse(readFileSync(path(of), "utf8")) as Half);
+  writeFileSync(join(root, "out/hostile-report.json"), JSON.stringify(halves, null, 2) + "\n");
+  const commands = halves.map((one) => `make hostile${one.machine === "vm" ? " VM=1" : ""}${one.full ? " FULL=1" : ""} REPORT=1`);
+  writeFileSync(join(root, "out/hostile-report.md"), report(halves, commands.join(" && ")));
+}
+
 async function main(): Promise<number> {
   const wanted = settings(process.env, process.env.PWD ?? process.cwd());
   // In the environment of both daemons and of arc, where no cage may see it.
@@ -116,7 +130,7 @@ async function main(): Promise<number> {
   const passed = count(true);
   mkdirSync(join(root, "out"), { recursive: true });
   writeFileSync(join(root, "out/hostile.json"), JSON.stringify({ device: device.kind, cases: wanted.cases, passed, failed, rows }, null, 2) + "\n");
-  if (wanted.report) writeFileSync(join(root, "out/hostile.md"), report(rows, device.kind));
+  if (wanted.report) writeReport(wanted, device.kind);
   if (failed > 0) console.log(`\n${rows.filter((row) => !row.pass).map((row) => `FAILED ${row.name} (${row.profile}): ${row.detail.slice(0, 1500)}`).join("\n")}`);
   console.log(`${passed} passed, ${failed} failed`);
   return failed === 0 ? 0 : 1;

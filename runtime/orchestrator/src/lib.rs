@@ -9,6 +9,7 @@
 mod collect;
 mod error;
 mod event;
+pub mod for_fuzz;
 mod log;
 mod places;
 mod prepare;

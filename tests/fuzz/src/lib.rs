@@ -7,6 +7,7 @@
 
 mod bundle;
 mod guest;
+mod run;
 mod text;
 
 /// One parser and what holds for its every answer.
@@ -27,8 +28,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "bundle-layer", input: "the zstd frame of a code layer", run: bundle::layer },
     Target { name: "guest-frames", input: "frames of a guest, separated by NUL", run: guest::frames },
     Target { name: "json", input: "a JSON document of a stranger", run: text::json },
+    Target { name: "log", input: "pieces of a program's output", run: run::log },
     Target { name: "manifest", input: "the manifest of a bundle", run: text::manifest },
     Target { name: "names", input: "a name, an id, a digest, a file name", run: text::names },
+    Target { name: "schema", input: "a schema of a bundle and a value for it, separated by NUL", run: run::schema },
+    Target { name: "stack", input: "a tool's stack and a bundle's source map, separated by NUL", run: run::stack },
     Target { name: "token", input: "two resource tokens, separated by a line end", run: text::tokens },
 ];
 

@@ -73,6 +73,9 @@ function abstractListener(): Promise<Server> {
   return new Promise((resolve, reject) => server.once("error", reject).listen("\0aria-hostile-canary", () => resolve(server)));
 }
 
+/** For the report: which cases fired without their layers, by name. */
+export const fired = new Map<string, boolean>();
+
 export const controls: Driver = {
   name: "controls",
   attack: "the cases themselves, with the layers that hold them left out: each must fire",
@@ -97,6 +100,7 @@ export const controls: Driver = {
           reasons.push(`c53 (the machine is busy: load ${loadavg()[0]!.toFixed(1)})`);
           continue;
         }
+        fired.set(file.name, result.escaped);
         findings.check(`${file.name} fires without ${weak.without.join(", ") || "its seed"}`, result.escaped, result.said);
       }
       // C14: with the mount layer weakened and an owner's rights, Landlock alone still refuses.
