@@ -7,6 +7,7 @@
 
 mod bundle;
 mod guest;
+mod request;
 mod run;
 mod text;
 
@@ -27,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "bundle-code", input: "the tar of a code layer in an otherwise good bundle", run: bundle::code },
     Target { name: "bundle-layer", input: "the zstd frame of a code layer", run: bundle::layer },
     Target { name: "guest-frames", input: "frames of a guest, separated by NUL", run: guest::frames },
+    Target { name: "guest-requests", input: "requests of a guest, separated by NUL", run: request::frames },
     Target { name: "json", input: "a JSON document of a stranger", run: text::json },
     Target { name: "log", input: "pieces of a program's output", run: run::log },
     Target { name: "manifest", input: "the manifest of a bundle", run: text::manifest },
