@@ -6,5 +6,8 @@ export { aria, defineTool, tool } from "./tool.ts";
 export type { Approval, AriaOptions, Tool, ToolAnnotations, ToolDefinition, ToolLimits, ToolOptions } from "./tool.ts";
 export { log, progress } from "./door.ts";
 export type { Log } from "./door.ts";
+export { AriaError } from "./guest.ts";
+export { kv } from "./kv.ts";
+export type { Kv, KvChange, KvEntry, KvPage } from "./kv.ts";
 export { files, out } from "./files.ts";
 export type { JsonObject, JsonValue } from "./json.ts";

@@ -5,9 +5,11 @@
 //! process, so nothing here is a boundary: the host trusts no frame.
 
 import { CodecError, decode, encode, type Codec } from "./codec.ts";
-import { Door, FRAME_BYTES_MAX, FrameTooLarge } from "./door.ts";
+import { Door, FRAME_BYTES_MAX, FrameTooLarge } from "../frames.ts";
+import { Requests, type Asked, type OnEvent } from "../requests.ts";
 
 const door = new Door(3);
+let requests: Requests | undefined;
 const TEXT_MAX = 64 * 1024;
 
 interface LoadedTool {
@@ -72,6 +74,7 @@ function openDoor(): void {
   const host = {
     log: (level: string, message: string, fieldsJson: string): void => door.writeNow({ log: { level, message: text(message), fieldsJson: fieldsJson.length > TEXT_MAX ? "{}" : fieldsJson } }),
     progress: (fraction: number, message: string): void => door.writeNow({ progress: { fraction, message: text(message) } }),
+    ask: (op: string, body: object, event?: OnEvent): Asked => (requests ??= new Requests(door)).ask(op, body, event),
   };
   // Only the first time: a process that was prepared has it already.
   if (!(symbol in globalThis)) Object.defineProperty(globalThis, symbol, { value: host });

@@ -20,6 +20,8 @@ export class Door {
 
   #reader: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> } | undefined;
   #rest: Uint8Array = new Uint8Array();
+  #partial: Partial | undefined;
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(fd: number) {
     this.#fd = fd;
@@ -54,6 +56,39 @@ export class Door {
     this.#writeSync(encodeFrame(frame));
   }
 
+  /** Writes in its turn, while the program goes on; what is read meanwhile may be what makes room. */
+  async write(frame: object): Promise<void> {
+    const bytes = encodeFrame(frame);
+    const before = this.#last;
+    const mine = (async () => {
+      await before;
+      this.#partial = { bytes, at: 0 };
+      while (this.#partial?.bytes === bytes && !this.#advance(this.#partial)) await Bun.sleep(1);
+    })();
+    // Somebody waits for each frame; the next one is written whatever became of this one.
+    this.#last = mine.catch(() => undefined);
+    return mine;
+  }
+
+  /** Writes what goes in without waiting; true when that was all. */
+  #advance(partial: Partial): boolean {
+    const fs = this.#files();
+    while (partial.at < partial.bytes.length) {
+      try {
+        partial.at += fs.writeSync(this.#fd, partial.bytes, partial.at, partial.bytes.length - partial.at);
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+        return false;
+      }
+    }
+    if (this.#partial === partial) this.#partial = undefined;
+    return true;
+  }
+
+  #files(): typeof import("node:fs") {
+    return (this.#fs ??= require("node:fs") as typeof import("node:fs"));
+  }
+
   /** Writes the last frame of a call. */
   async writeLast(frame: object): Promise<void> {
     const bytes = encodeFrame(frame);
@@ -62,9 +97,26 @@ export class Door {
   }
 
   #writeSync(bytes: Uint8Array): void {
-    const fs = (this.#fs ??= require("node:fs") as typeof import("node:fs"));
-    for (let at = 0; at < bytes.length; ) at += retry(() => fs.writeSync(this.#fd, bytes, at, bytes.length - at));
+    // A frame that is half written comes first, or nobody could tell them apart.
+    if (this.#partial) this.#finish(this.#partial);
+    this.#finish({ bytes, at: 0 });
   }
+
+  #finish(partial: Partial): void {
+    // The peer is slow; the host's deadline bounds this wait.
+    while (!this.#advance(partial)) Bun.sleepSync(1);
+  }
+}
+
+/** A frame on its way. */
+interface Partial {
+  readonly bytes: Uint8Array;
+  at: number;
+}
+
+function isBusy(error: unknown): boolean {
+  const code = (error as { code?: string }).code;
+  return code === "EAGAIN" || code === "EINTR";
 }
 
 function encodeFrame(frame: object): Uint8Array<ArrayBuffer> {
@@ -74,17 +126,4 @@ function encodeFrame(frame: object): Uint8Array<ArrayBuffer> {
   new DataView(bytes.buffer).setUint32(0, body.length, true);
   bytes.set(body, 4);
   return bytes;
-}
-
-function retry(attempt: () => number): number {
-  for (;;) {
-    try {
-      return attempt();
-    } catch (error) {
-      const code = (error as { code?: string }).code;
-      if (code !== "EAGAIN" && code !== "EINTR") throw error;
-      // The peer is slow; the host's deadline bounds this wait.
-      Bun.sleepSync(1);
-    }
-  }
 }
