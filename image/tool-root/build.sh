@@ -6,7 +6,7 @@ out=$1 bun=$2 harness=$3 libs=${4:-}
 next="$out.new"
 rm -rf "$next"
 mkdir -p "$next/bin" "$next/lib/aria" "$next/lib/x86_64-linux-gnu" "$next/lib64" "$next/etc"
-mkdir -p "$next/proc" "$next/tmp" "$next/dev" "$next/app" "$next/in" "$next/out"
+mkdir -p "$next/proc" "$next/tmp" "$next/dev" "$next/app" "$next/in" "$next/out" "$next/workspace"
 install -m 0755 "$bun" "$next/bin/bun"
 for lib in libc.so.6 libm.so.6 libpthread.so.0 libdl.so.2; do
     install -m 0755 "$(readlink -f "$libs/lib/x86_64-linux-gnu/$lib")" "$next/lib/x86_64-linux-gnu/$lib"

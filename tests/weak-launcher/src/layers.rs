@@ -8,7 +8,8 @@ use quilt_sandbox::for_weak_launcher::{
 };
 
 /// Steps no control needs: without them there is no cage to attack, or this launcher could not run one.
-const FIXED: [&str; 8] = ["root-bind", "pivot", "tmp", "app", "in", "out", "stdio", "execve"];
+const FIXED: [&str; 10] =
+    ["root-bind", "pivot", "tmp", "app", "in", "out", "workspace", "workspace-files", "stdio", "execve"];
 /// Steps of the product that assume its own launcher; always left out here.
 const OURS: [&str; 3] = ["launcher-death-signal", "shim-death-signal", "death-signal"];
 /// Layers that are not a step of their own: (name, what it takes away).
