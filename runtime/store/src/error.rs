@@ -103,6 +103,12 @@ pub enum StoreError {
     /// A one-time right was used before.
     #[error("{0} was used before")]
     AlreadyUsed(String),
+    /// As many secrets as one device keeps.
+    #[error("the device keeps at most {limit} secrets; remove one first")]
+    SecretsFull {
+        /// How many.
+        limit: usize,
+    },
     /// The right it was to be written with is over.
     #[error("the lease is over")]
     LeaseOver,
@@ -152,7 +158,7 @@ impl StoreError {
         match self {
             Self::VersionTaken { .. } => ErrorKind::Exists,
             Self::LeaseOver | Self::Fenced { .. } => ErrorKind::Conflict,
-            Self::KvFull { .. } | Self::Overloaded => ErrorKind::Exhausted,
+            Self::KvFull { .. } | Self::Overloaded | Self::SecretsFull { .. } => ErrorKind::Exhausted,
             Self::KvChangesGone { .. } => ErrorKind::State,
             Self::NotCommitted { .. } => ErrorKind::Internal,
             Self::BundleUnknown(_) | Self::BlobUnknown(_) | Self::RunUnknown(_) => ErrorKind::NotFound,
@@ -186,6 +192,7 @@ impl StoreError {
             Self::DigestMismatch { .. } => "DIGEST_MISMATCH",
             Self::Corrupt { .. } => "STORE_CORRUPT",
             Self::AlreadyUsed(_) => "ALREADY_USED",
+            Self::SecretsFull { .. } => "SECRETS_FULL",
             Self::SchemaTooNew { .. } => "SCHEMA_TOO_NEW",
             Self::Busy { .. } => "STORE_BUSY",
             Self::Database { .. } | Self::Io { .. } if self.kind() == ErrorKind::Exhausted => "DISK_QUOTA",
