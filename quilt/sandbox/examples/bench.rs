@@ -112,6 +112,7 @@ fn caged(engine: &Engine, app: &Path) -> Result<(Duration, Duration), Box<dyn st
         app: Some(app),
         files: Vec::new(),
         out: true,
+        workspace: None,
         door: true,
         stdin: false,
         limits: Limits { memory_bytes: 256 << 20, pids: 64, cpu_millis: 1000, disk_bytes: 64 << 20 },

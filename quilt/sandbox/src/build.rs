@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, SFlag, makedev};
 use crate::sys::exec::{Exec, c_string};
 use crate::sys::mount::{self, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
 use crate::wire::{Descriptors, Order};
-use crate::{Profile, seccomp as filter, sys};
+use crate::{Access, seccomp as filter, sys};
 
 /// What the launcher's steps work on.
 #[derive(Debug)]
@@ -156,11 +156,16 @@ pub(crate) fn tmp(cage: &mut Cage) -> io::Result<()> {
     mount::attach(cage.descriptors.tmp.as_fd(), mount_point("/tmp")?.as_fd())
 }
 
+/// What the program sees is always read-only. A file system that is filled later lies writable below its read-only view,
+/// where only the engine's descriptor reaches it.
 pub(crate) fn app(cage: &mut Cage) -> io::Result<()> {
-    match &cage.descriptors.app {
-        Some(app) => mount::attach(app.as_fd(), mount_point("/app")?.as_fd()),
-        None => Ok(()),
+    let Some(app) = &cage.descriptors.app else { return Ok(()) };
+    mount::attach(app.as_fd(), mount_point("/app")?.as_fd())?;
+    if cage.order.app_later {
+        let view = mount::detached_bind(app.as_fd(), READ_ONLY | NO_SUID | NO_DEV | NO_EXEC)?;
+        mount::attach(view.as_fd(), mount_point("/app")?.as_fd())?;
     }
+    Ok(())
 }
 
 pub(crate) fn out(cage: &mut Cage) -> io::Result<()> {
@@ -168,6 +173,17 @@ pub(crate) fn out(cage: &mut Cage) -> io::Result<()> {
         Some(out) => mount::attach(out.as_fd(), mount_point("/out")?.as_fd()),
         None => Ok(()),
     }
+}
+
+/// The program's copy of a tree, still empty. A read-only one is written to below a read-only view of itself.
+pub(crate) fn workspace(cage: &mut Cage) -> io::Result<()> {
+    let Some(workspace) = &cage.descriptors.workspace else { return Ok(()) };
+    mount::attach(workspace.as_fd(), mount_point("/workspace")?.as_fd())?;
+    if cage.order.workspace == Some(Access::ReadOnly) {
+        let view = mount::detached_bind(workspace.as_fd(), READ_ONLY)?;
+        mount::attach(view.as_fd(), mount_point("/workspace")?.as_fd())?;
+    }
+    Ok(())
 }
 
 /// Every file on an empty file of its name, in a directory of its own that is then read-only.
@@ -264,8 +280,7 @@ pub(crate) fn arguments(program: &mut Program) -> io::Result<()> {
 
 /// Last but one: from here on only what a tool may do.
 pub(crate) fn seccomp(program: &mut Program) -> io::Result<()> {
-    let profile = if program.cage.order.noexec { Profile::ToolNoexec } else { Profile::Tool };
-    sys::load_filter(&filter::program(profile, exec(program)?.secrets()))
+    sys::load_filter(&filter::program(program.cage.order.profile, exec(program)?.secrets()))
 }
 
 pub(crate) fn execve(program: &mut Program) -> io::Result<()> {

@@ -48,6 +48,14 @@ pub(crate) trait Cgroup: Send + Sync + std::fmt::Debug {
     fn enter(&self, leaf: &str, pid: u32) -> io::Result<()>;
     /// Sets all limits; `OWN_PIDS` come on top of `limits.pids`.
     fn limit(&self, leaf: &str, limits: &Limits) -> io::Result<()>;
+    /// Sets the share of a processor alone.
+    fn limit_cpu(&self, leaf: &str, millis: u32) -> io::Result<()>;
+    /// What it is charged for at this moment, bytes; 0 where it cannot be read.
+    fn memory_bytes(&self, leaf: &str) -> u64;
+    /// The file that says whether the leaf is frozen.
+    fn events_file(&self, leaf: &str) -> PathBuf {
+        self.home().join(leaf).join("cgroup.events")
+    }
     /// Sends SIGKILL to every process in the leaf, also to ones being forked right now. Does not wait.
     fn kill(&self, leaf: &str) -> io::Result<()>;
     /// Whether no living process is left in it.
@@ -134,8 +142,8 @@ pub(crate) fn detect(name: &str) -> Result<Box<dyn Cgroup>, crate::OpenError> {
 }
 
 /// Microseconds of CPU a period may use.
-pub(crate) fn quota_us(limits: &Limits) -> u64 {
-    (u64::from(limits.cpu_millis) * PERIOD_US / 1000).max(QUOTA_US_MIN)
+pub(crate) fn quota_us(cpu_millis: u32) -> u64 {
+    (u64::from(cpu_millis) * PERIOD_US / 1000).max(QUOTA_US_MIN)
 }
 
 /// Writes a value to a cgroup file that exists; one write, as the kernel wants it.

@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 
 use crate::{CollectError, OutFile, OutLimits, sys};
 
+const OUT: &str = "/out";
 const NAME_BYTES_MAX: usize = 255;
 
 /// Opens every regular file directly in `out`, sorted by name. Directories, links, sockets, pipes are left where they
@@ -23,11 +24,11 @@ pub(crate) fn collect(out: BorrowedFd<'_>, limits: OutLimits) -> Result<Vec<OutF
         let size_bytes = file.metadata().map_err(CollectError::Read)?.len();
         let name = accept(&name)?;
         if files.len() >= limits.count_max {
-            return Err(CollectError::TooMany { count_max: limits.count_max });
+            return Err(CollectError::TooMany { place: OUT, count_max: limits.count_max });
         }
         bytes = bytes.saturating_add(size_bytes);
         if bytes > limits.bytes_max {
-            return Err(CollectError::TooLarge { bytes_max: limits.bytes_max });
+            return Err(CollectError::TooLarge { place: OUT, bytes_max: limits.bytes_max });
         }
         files.push(OutFile { name, size_bytes, file });
     }
@@ -68,7 +69,7 @@ fn open_regular(out: BorrowedFd<'_>, name: &CString) -> Result<Option<File>, Col
 
 /// A name that can be shown, stored and sent as it is.
 fn accept(name: &CString) -> Result<String, CollectError> {
-    let refuse = |why| CollectError::Entry { name: name.to_string_lossy().into_owned(), why };
+    let refuse = |why| CollectError::Entry { place: OUT, name: name.to_string_lossy().into_owned(), why };
     let text = name.to_str().map_err(|_| refuse("has a name that is not UTF-8"))?;
     if text.len() > NAME_BYTES_MAX {
         return Err(refuse("has a name of more than 255 bytes"));
@@ -124,9 +125,9 @@ mod tests {
     #[test]
     fn counts_and_bytes_are_bounded() {
         let many = check(|dir| (0..4).for_each(|n| fs::write(dir.join(n.to_string()), "").expect("written")));
-        assert!(matches!(many, Err(CollectError::TooMany { count_max: 3 })));
+        assert!(matches!(many, Err(CollectError::TooMany { count_max: 3, .. })));
         let large = check(|dir| fs::write(dir.join("a"), "0123456789x").expect("written"));
-        assert!(matches!(large, Err(CollectError::TooLarge { bytes_max: 10 })));
+        assert!(matches!(large, Err(CollectError::TooLarge { bytes_max: 10, .. })));
     }
 
     #[test]

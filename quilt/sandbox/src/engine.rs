@@ -13,15 +13,23 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use crate::cgroup::{self, Cgroup};
 use crate::launcher::{Launcher, at, await_started};
-use crate::pool::{Pool, Recipe};
+use crate::pool::{Haste, Pool, Recipe};
 use crate::sandbox::{Parts, Sandbox};
 use crate::sys::mount::{self, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
 use crate::uids::{Lease, Uids};
 use crate::wire::{self, Descriptors, Order};
-use crate::{Config, Io, Layer, Limits, OpenError, Profile, SpawnError, Spec, init, probe, spec};
+use crate::{Access, Config, Io, Layer, Limits, OpenError, Profile, SpawnError, Spec, Workspace};
+use crate::{init, probe, spec, steps, workspace};
 
 /// Inodes of `/tmp` and of `/out`.
-const INODES: &std::ffi::CStr = c"16384";
+const INODES: u64 = 16_384;
+/// Inodes of `/workspace`: what a tree may hold, and its root.
+const WORKSPACE_INODES: u64 = workspace::ENTRIES_MAX as u64 + 1;
+/// An `/app` that is filled later: root's, for everybody to read.
+const APP_OPTIONS: &[(&std::ffi::CStr, &std::ffi::CStr)] =
+    &[(c"size", c"5m"), (c"nr_inodes", c"600"), (c"mode", c"0755")];
+/// How the runtime is told to interpret only.
+const NO_JIT: (&str, &str) = ("BUN_JSC_useJIT", "0");
 /// Read-only things of the caller: nothing on them may be run.
 const GIVEN: u64 = READ_ONLY | NO_SUID | NO_DEV | NO_EXEC;
 /// Writable things of the program.
@@ -79,11 +87,20 @@ impl Engine {
     /// Starts one program in a cage of its own. Blocks for a few milliseconds when a launcher is ready, until the program
     /// has been executed or a step failed; a failure leaves nothing.
     pub fn spawn(&self, spec: Spec) -> Result<(Sandbox, Io), SpawnError> {
+        self.spawn_from(spec, Code::Given, Haste::Call)
+    }
+
+    /// The same for a program that is started ahead of its call, from launchers no call is waiting for.
+    pub(crate) fn spawn_ahead(&self, spec: Spec, code: Code) -> Result<(Sandbox, Io), SpawnError> {
+        self.spawn_from(spec, code, Haste::Ahead)
+    }
+
+    fn spawn_from(&self, spec: Spec, code: Code, haste: Haste) -> Result<(Sandbox, Io), SpawnError> {
         spec::check(&spec)?;
         let inner = &self.inner;
         let lease = inner.uids.take().ok_or(SpawnError::NoUid { uid_count: inner.uids.count() })?;
-        let mut launcher = inner.pool.take()?;
-        match start(&launcher, &lease, &spec) {
+        let mut launcher = inner.pool.take(haste)?;
+        match start(&launcher, &lease, &spec, code) {
             Ok((kept, io)) => {
                 let parts = Parts { launcher, lease, kept, _engine: inner.clone() };
                 Ok((Sandbox::new(parts), io))
@@ -107,18 +124,31 @@ impl Engine {
     }
 }
 
+/// When `/app` gets its content.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Code {
+    /// It is what the spec says, from the start.
+    Given,
+    /// It is empty until `Sandbox::give` fills it.
+    Later,
+}
+
 /// What stays with the sandbox.
 #[derive(Debug)]
 pub(crate) struct Kept {
+    /// The way to write to an `/app` that is filled later.
+    pub(crate) app: Option<OwnedFd>,
     /// The program's wait status comes here.
     pub(crate) status: OwnedFd,
     pub(crate) tmp: OwnedFd,
     pub(crate) out: Option<OwnedFd>,
+    /// One that the program may write to, with the tree it was made from.
+    pub(crate) workspace: Option<(OwnedFd, OwnedFd)>,
 }
 
-fn start(launcher: &Launcher, lease: &Lease, spec: &Spec) -> Result<(Kept, Io), SpawnError> {
+fn start(launcher: &Launcher, lease: &Lease, spec: &Spec, code: Code) -> Result<(Kept, Io), SpawnError> {
     launcher.leaf.cgroup().limit(launcher.leaf.name(), &spec.limits).map_err(at("cgroup-limits"))?;
-    let order = order(spec, lease.uid());
+    let order = order(spec, lease.uid(), code);
     let text = match init::encode(&order).map_err(at("order"))? {
         Some(text) => text,
         None => {
@@ -133,10 +163,17 @@ fn start(launcher: &Launcher, lease: &Lease, spec: &Spec) -> Result<(Kept, Io), 
     let (stdin_theirs, stdin) =
         if spec.stdin { pipe().map(|(read, write)| (Some(read), Some(write)))? } else { (None, None) };
     let (door, door_theirs) = if spec.door { door().map(|(a, b)| (Some(a), Some(b)))? } else { (None, None) };
-    let tmp = scratch(lease.uid(), &spec.limits).map_err(at("tmp-mount"))?;
-    let out = spec.out.then(|| scratch(lease.uid(), &spec.limits)).transpose().map_err(at("out-mount"))?;
+    let disk = spec.limits.disk_bytes;
+    let tmp = scratch(lease.uid(), disk, INODES).map_err(at("tmp-mount"))?;
+    let out = spec.out.then(|| scratch(lease.uid(), disk, INODES)).transpose().map_err(at("out-mount"))?;
+    let room = |_: &Workspace| scratch(lease.uid(), disk, WORKSPACE_INODES);
+    let workspace = spec.workspace.as_ref().map(room).transpose().map_err(at("workspace-mount"))?;
     let given = |fd: &OwnedFd| mount::detached_bind(fd.as_fd(), GIVEN);
-    let app = spec.app.as_ref().map(given).transpose().map_err(at("app-mount"))?;
+    let app = match code {
+        Code::Given => spec.app.as_ref().map(given).transpose(),
+        Code::Later => mount::detached(c"tmpfs", APP_OPTIONS, SCRATCH).map(Some),
+    };
+    let app = app.map_err(at("app-mount"))?;
     let files = spec.files.iter().map(|(_, fd)| given(fd)).collect::<io::Result<Vec<_>>>().map_err(at("in-mount"))?;
     let descriptors = Descriptors {
         started: started_theirs.as_fd(),
@@ -148,16 +185,20 @@ fn start(launcher: &Launcher, lease: &Lease, spec: &Spec) -> Result<(Kept, Io), 
         door: door_theirs.as_ref().map(AsFd::as_fd),
         app: app.as_ref().map(AsFd::as_fd),
         out: out.as_ref().map(AsFd::as_fd),
+        workspace: workspace.as_ref().map(AsFd::as_fd),
+        tree: spec.workspace.as_ref().map(|workspace| workspace.tree.as_fd()),
         files: files.iter().map(AsFd::as_fd).collect(),
     };
     wire::send_order(launcher.control(), &text, descriptors).map_err(at("order"))?;
     drop((started_theirs, status_theirs, stdout_theirs, stderr_theirs, stdin_theirs, door_theirs));
-    outcome_of_start(await_started(started), launcher)?;
+    outcome_of_start(await_started(started), launcher).map_err(|error| unpacked(error, spec))?;
     for fd in [Some(&stdout), Some(&stderr), stdin.as_ref(), door.as_ref()].into_iter().flatten() {
         nonblocking(fd).map_err(at("pipes"))?;
     }
     let exit = status.try_clone().map_err(at("pipes"))?;
-    Ok((Kept { status, tmp, out }, Io { stdin, stdout, stderr, door, exit }))
+    let workspace = keep(spec, workspace).map_err(at("workspace"))?;
+    let app = app.filter(|_| code == Code::Later);
+    Ok((Kept { app, status, tmp, out, workspace }, Io { stdin, stdout, stderr, door, exit }))
 }
 
 /// A cage too small for its own start is a program killed for memory, not a failed start.
@@ -168,30 +209,58 @@ fn outcome_of_start(started: Result<(), SpawnError>, launcher: &Launcher) -> Res
     }
 }
 
-fn order(spec: &Spec, uid: u32) -> Order {
+/// The step that unpacks a tree fails because of the tree, unless the machine is ill.
+fn unpacked(error: SpawnError, spec: &Spec) -> SpawnError {
+    let SpawnError::Step { step: steps::FILES, source } = error else { return error };
+    match source.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOSPC) => SpawnError::WorkspaceFull { bytes_max: spec.limits.disk_bytes },
+        Some(Errno::EBADMSG | Errno::EEXIST | Errno::ENOENT | Errno::ENOTDIR) => SpawnError::WorkspaceMalformed(source),
+        _ => SpawnError::Step { step: steps::FILES, source },
+    }
+}
+
+/// What is needed to find the changes later.
+fn keep(spec: &Spec, mount: Option<OwnedFd>) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+    match (mount, &spec.workspace) {
+        (Some(mount), Some(Workspace { tree, access: Access::ReadWrite, .. })) => Ok(Some((mount, tree.try_clone()?))),
+        _ => Ok(None),
+    }
+}
+
+fn order(spec: &Spec, uid: u32, code: Code) -> Order {
     let Limits { disk_bytes, memory_bytes, .. } = spec.limits;
     Order {
         argv: spec.argv.clone(),
-        env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-        noexec: spec.profile == Profile::ToolNoexec,
+        env: environment(spec),
+        profile: spec.profile,
         uid,
         // This limit also holds for memory files. It must not speak before the file system (no space) and the memory
         // limit do: their answers say what really ran out.
         file_bytes_max: disk_bytes.saturating_add(memory_bytes),
         stdin: spec.stdin,
         door: spec.door,
-        app: spec.app.is_some(),
+        app: code == Code::Later || spec.app.is_some(),
+        app_later: code == Code::Later,
         out: spec.out,
+        workspace: spec.workspace.as_ref().map(|workspace| workspace.access),
         files: spec.files.iter().map(|(name, _)| name.clone()).collect(),
     }
 }
 
-fn scratch(uid: u32, limits: &Limits) -> io::Result<OwnedFd> {
+/// Without machine code of its own the runtime must not try to make any.
+fn environment(spec: &Spec) -> Vec<String> {
+    let forced = (spec.profile == Profile::ToolNojit).then_some(NO_JIT);
+    let asked = spec.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let rest = asked.filter(|(name, _)| forced.is_none_or(|(forced, _)| *name != forced));
+    rest.chain(forced).map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+fn scratch(uid: u32, bytes_max: u64, inodes: u64) -> io::Result<OwnedFd> {
     let text = |value: u64| crate::sys::exec::c_string(&value.to_string());
-    let (size, owner) = (text(limits.disk_bytes)?, text(uid.into())?);
+    let (size, inodes, owner) = (text(bytes_max)?, text(inodes)?, text(uid.into())?);
     let options = [
         (c"size", size.as_c_str()),
-        (c"nr_inodes", INODES),
+        (c"nr_inodes", inodes.as_c_str()),
         (c"mode", c"0700"),
         (c"uid", owner.as_c_str()),
         (c"gid", owner.as_c_str()),

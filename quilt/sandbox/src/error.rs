@@ -58,6 +58,15 @@ pub enum SpawnError {
         /// What is wrong.
         what: String,
     },
+    /// The tree does not fit into its workspace.
+    #[error("the files need more than the {bytes_max} bytes of the workspace, or are too many")]
+    WorkspaceFull {
+        /// Size of the workspace.
+        bytes_max: u64,
+    },
+    /// What was given as a tree is none.
+    #[error("the workspace's tree is malformed")]
+    WorkspaceMalformed(#[source] io::Error),
     /// All host uids are taken by live cages.
     #[error("all {uid_count} cage uids are in use")]
     NoUid {
@@ -84,37 +93,46 @@ pub enum SpawnError {
     },
 }
 
-/// Why `/out` could not be handed back.
+/// Why `/out` or the changes in `/workspace` could not be handed back.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// The program was started without `/out`.
-    #[error("the cage has no /out")]
-    NoOut,
+    /// The program was started without it, or may not write to it.
+    #[error("the cage has no writable {place}")]
+    NoOut {
+        /// `/out` or `/workspace`.
+        place: &'static str,
+    },
     /// The program has not ended.
     #[error("the program is still running")]
     Running,
     /// More files than allowed.
-    #[error("/out holds more than {count_max} files")]
+    #[error("{place} holds more than {count_max} files")]
     TooMany {
+        /// `/out` or `/workspace`.
+        place: &'static str,
         /// The limit.
         count_max: usize,
     },
     /// More bytes than allowed.
-    #[error("/out holds more than {bytes_max} bytes")]
+    #[error("{place} holds more than {bytes_max} bytes")]
     TooLarge {
+        /// `/out`, or the changes in `/workspace`.
+        place: &'static str,
         /// The limit.
         bytes_max: u64,
     },
-    /// Something in `/out` is not a regular file with an acceptable name.
-    #[error("/out/{name:?} {why}")]
+    /// Something there has a name, or stands at a depth, that cannot be handed back.
+    #[error("{place}/{name:?} {why}")]
     Entry {
+        /// `/out` or `/workspace`.
+        place: &'static str,
         /// Name, lossy.
         name: String,
         /// Why it is refused.
         why: &'static str,
     },
     /// The kernel refused.
-    #[error("read /out")]
+    #[error("read what the program left")]
     Read(#[source] io::Error),
 }
 

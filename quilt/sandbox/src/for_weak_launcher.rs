@@ -16,7 +16,7 @@ pub use crate::steps::{CAGE, IDENTITY, PARK, PROGRAM, Step, TEMPLATE};
 use crate::cgroup::{self, Cgroup, LEAF_PREFIX};
 use crate::sys::mount::{self, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
 use crate::wire::{Descriptors, Order};
-use crate::{Limits, OpenError, sys};
+use crate::{Limits, OpenError, Profile, sys};
 
 /// A program for the steps to start.
 #[derive(Debug)]
@@ -58,18 +58,22 @@ pub fn cage(request: Request) -> io::Result<Cage> {
         door: None,
         app: request.app,
         out: Some(out),
+        workspace: None,
+        tree: None,
         files: Vec::new(),
     };
     let order = Order {
         argv: request.argv,
         env: request.env,
-        noexec: request.noexec,
+        profile: if request.noexec { Profile::ToolNoexec } else { Profile::Tool },
         uid: request.uid,
         file_bytes_max: request.file_bytes_max,
         stdin: true,
         door: false,
         app: descriptors.app.is_some(),
+        app_later: false,
         out: true,
+        workspace: None,
         files: Vec::new(),
     };
     Ok(Cage { order, descriptors })

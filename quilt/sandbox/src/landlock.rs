@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
+use crate::Access;
 use crate::build::Program;
 use crate::sys::landlock::{Handled, abi, allow, create, restrict as enforce};
 
@@ -75,11 +76,15 @@ pub(crate) fn version() -> Option<u32> {
 }
 
 /// Applies what the kernel has; a kernel without Landlock is reported by `Engine::layers`, not here.
-pub(crate) fn restrict(_: &mut Program) -> io::Result<()> {
+pub(crate) fn restrict(program: &mut Program) -> io::Result<()> {
     let Some(version) = version() else { return Ok(()) };
     let (wanted, size_bytes) = handled(version);
     let rules = create(&wanted, size_bytes)?;
-    for (path, access) in GRANTS {
+    let workspace = program.cage.order.workspace.map(|access| match access {
+        Access::ReadOnly => ("/workspace", READ),
+        Access::ReadWrite => ("/workspace", WRITE),
+    });
+    for (path, access) in GRANTS.into_iter().chain(workspace) {
         if let Some(directory) = open(path)? {
             allow(rules.as_fd(), directory.as_fd(), access & wanted.access_fs)?;
         }

@@ -9,19 +9,23 @@ mod collect;
 mod engine;
 mod error;
 pub mod for_weak_launcher;
+mod give;
 mod identity;
 pub mod init;
 mod landlock;
 mod launcher;
 mod pool;
 mod probe;
+mod pulse;
 mod sandbox;
 mod seccomp;
+mod shelf;
 mod spec;
 mod steps;
 mod sys;
 mod uids;
 mod wire;
+mod workspace;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,15 +33,20 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use engine::Engine;
 pub use error::{CollectError, DestroyError, OpenError, SpawnError};
+pub use quilt_core::ShelfBounds;
 pub use sandbox::Sandbox;
+pub use shelf::{Ask, OwnShelf, ShelfConfig, Shelves};
 pub use sys::adopt_orphans;
+pub use workspace::{ChangeStream, Changes};
 
 /// Where cages are built and what they may use at most. Paths are absolute.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Read-only root of every cage: Bun, its libraries, the harness; empty directories `proc tmp dev app in out`.
+    /// Read-only root of every cage: Bun, its libraries, the harness; empty directories `proc tmp dev app in out workspace`.
     pub rootfs: PathBuf,
     /// The `quilt-init` program.
     pub init: PathBuf,
@@ -52,16 +61,18 @@ pub struct Config {
 }
 
 /// Which system calls the program gets.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Profile {
     /// May start child processes.
     Tool,
     /// One process with threads; `execve` only once, by us.
     ToolNoexec,
+    /// As `ToolNoexec`, and nothing becomes executable that is not a file of the root: no machine code of its own.
+    ToolNojit,
 }
 
 /// Upper bounds of one cage; every value is already inside the configured maxima.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// Resident memory and page cache, bytes.
     pub memory_bytes: u64,
@@ -69,7 +80,7 @@ pub struct Limits {
     pub pids: u32,
     /// Thousandths of one core.
     pub cpu_millis: u32,
-    /// Size of `/tmp` and of `/out`, bytes each.
+    /// Size of `/tmp`, of `/out` and of `/workspace`, bytes each.
     pub disk_bytes: u64,
 }
 
@@ -88,12 +99,32 @@ pub struct Spec {
     pub files: Vec<(String, OwnedFd)>,
     /// Give the program a writable `/out` and keep it readable after the end.
     pub out: bool,
+    /// Give the program a private copy of a tree at `/workspace`.
+    pub workspace: Option<Workspace>,
     /// Hand the program one end of a stream socket as descriptor 3.
     pub door: bool,
     /// Give the program a stdin pipe; otherwise it reads `/dev/null`.
     pub stdin: bool,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// A tree and what the program may do with its copy. The copy is memory of the cage, like `/tmp`.
+#[derive(Debug)]
+pub struct Workspace {
+    /// In the tree format, opened for reading by the caller, at its beginning.
+    pub tree: OwnedFd,
+    /// What the program may do.
+    pub access: Access,
+}
+
+/// What a program may do with its workspace.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Access {
+    /// Look.
+    ReadOnly,
+    /// Change everything.
+    ReadWrite,
 }
 
 /// The host's ends of a running program's descriptors, non-blocking.
@@ -135,7 +166,7 @@ pub struct Usage {
     pub memory_peak_bytes: u64,
     /// A process or thread was refused at least once.
     pub pids_limit_hit: bool,
-    /// `/tmp` or `/out` is full (bytes or inodes) at the end.
+    /// `/tmp`, `/out` or a writable `/workspace` is full (bytes or inodes) at the end.
     pub disk_full: bool,
 }
 

@@ -40,13 +40,33 @@ impl Recipe {
     }
 }
 
+/// Who wants a launcher.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Haste {
+    /// A call that waits for it.
+    Call,
+    /// Somebody who makes a cage ahead of its call: only from those above the pool's size, so that calls find theirs.
+    Ahead,
+}
+
 #[derive(Debug, Default)]
 struct State {
     ready: VecDeque<Launcher>,
     failed: VecDeque<SpawnError>,
     making: usize,
     waiting: usize,
+    /// Of them, those that wait for a surplus.
+    ahead: usize,
     closing: bool,
+}
+
+impl State {
+    /// A launcher for this haste, if there is one.
+    fn pop(&mut self, haste: Haste, size: usize) -> Option<Launcher> {
+        let calls = self.waiting - self.ahead;
+        let kept = if haste == Haste::Ahead { size + calls } else { 0 };
+        if self.ready.len() > kept { self.ready.pop_front() } else { None }
+    }
 }
 
 #[derive(Debug)]
@@ -84,7 +104,7 @@ impl Pool {
 
     /// Makes sure that a launcher comes up here; it stays parked if the pool keeps any.
     pub(crate) fn prove(&self) -> Result<(), SpawnError> {
-        let launcher = self.take()?;
+        let launcher = self.take(Haste::Call)?;
         let mut state = self.shared.lock();
         if self.shared.size > 0 {
             state.ready.push_back(launcher);
@@ -93,16 +113,17 @@ impl Pool {
     }
 
     /// A parked launcher, at once when one is ready.
-    pub(crate) fn take(&self) -> Result<Launcher, SpawnError> {
+    pub(crate) fn take(&self, haste: Haste) -> Result<Launcher, SpawnError> {
         let deadline = Instant::now() + WAIT_MAX;
         let mut state = self.shared.lock();
         state.waiting += 1;
+        state.ahead += usize::from(haste == Haste::Ahead);
         self.shared.changed.notify_all();
         let result = loop {
             if state.closing {
                 break Err(SpawnError::Closing);
             }
-            match state.ready.pop_front() {
+            match state.pop(haste, self.shared.size) {
                 Some(launcher) if launcher.alive() => break Ok(launcher),
                 // Somebody ended it while it was parked; its leaf goes with it.
                 Some(dead) => {
@@ -123,6 +144,7 @@ impl Pool {
             state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         };
         state.waiting -= 1;
+        state.ahead -= usize::from(haste == Haste::Ahead);
         self.shared.changed.notify_all();
         result
     }

@@ -1,6 +1,7 @@
 //! One cage from its start to the last trace of it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::cgroup::Counters;
 use crate::engine::{Inner, Kept};
 use crate::launcher::{Launcher, readable};
 use crate::uids::Lease;
-use crate::{CollectError, DestroyError, Exit, OutFile, OutLimits, Usage, collect};
+use crate::{Changes, CollectError, DestroyError, Exit, Limits, OutFile, OutLimits, Usage, collect, give, workspace};
 
 const STATUS_BYTES: usize = 4;
 /// How long the processes of a cage may take to be gone after the kill.
@@ -86,6 +87,41 @@ impl Sandbox {
         let _ = leaf.cgroup().kill(leaf.name());
     }
 
+    /// Whether anything of the program can act right now: it is neither frozen nor stopped, and not at its end.
+    pub fn can_act(&self) -> bool {
+        let leaf = &self.parts.launcher.leaf;
+        crate::pulse::can_act(leaf.cgroup(), leaf.name())
+    }
+
+    /// What was used until now is no call's: it was used before there was one.
+    pub(crate) fn begin(&mut self) {
+        self.parts.launcher.cpu_us_before = self.counters().cpu_us;
+    }
+
+    /// Replaces the limits that the kernel keeps for the cage as a whole.
+    pub(crate) fn limit(&self, limits: &Limits) -> io::Result<()> {
+        let leaf = &self.parts.launcher.leaf;
+        leaf.cgroup().limit(leaf.name(), limits)
+    }
+
+    /// Replaces the share of a processor alone.
+    pub(crate) fn limit_cpu(&self, millis: u32) -> io::Result<()> {
+        let leaf = &self.parts.launcher.leaf;
+        leaf.cgroup().limit_cpu(leaf.name(), millis)
+    }
+
+    /// What the cage is charged for at this moment.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let leaf = &self.parts.launcher.leaf;
+        leaf.cgroup().memory_bytes(leaf.name())
+    }
+
+    /// Fills an `/app` that was left empty with a copy of `code`, once; from then on nobody can.
+    pub(crate) fn give(&mut self, code: BorrowedFd<'_>) -> io::Result<()> {
+        let app = self.parts.kept.app.take().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        give::copy(code, app.as_fd())
+    }
+
     fn counters(&self) -> Counters {
         let leaf = &self.parts.launcher.leaf;
         leaf.cgroup().counters(leaf.name())
@@ -102,13 +138,32 @@ impl Sandbox {
             cpu: Duration::from_micros(counters.cpu_us.saturating_sub(self.parts.launcher.cpu_us_before)),
             memory_peak_bytes: counters.memory_peak_bytes,
             pids_limit_hit: counters.pids_refused > 0,
-            disk_full: full(&kept.tmp) || kept.out.as_ref().is_some_and(full),
+            disk_full: full(&kept.tmp)
+                || kept.out.as_ref().is_some_and(full)
+                || kept.workspace.as_ref().is_some_and(|(mount, _)| full(mount)),
         }
     }
 
     /// The files in `/out`. Only after the program's end; ends whatever it left behind first.
     pub fn collect_out(&mut self, limits: OutLimits) -> Result<Vec<OutFile>, CollectError> {
-        let Some(out) = &self.parts.kept.out else { return Err(CollectError::NoOut) };
+        let Some(out) = &self.parts.kept.out else { return Err(CollectError::NoOut { place: "/out" }) };
+        self.nobody_left()?;
+        collect::collect(out.as_fd(), limits)
+    }
+
+    /// What the program changed in a workspace it may write to. Only after the program's end; ends whatever it left behind
+    /// first. Compares every file, so it takes as long as reading the workspace once.
+    pub fn changes(&mut self) -> Result<Changes, CollectError> {
+        let Some((mount, tree)) = &self.parts.kept.workspace else {
+            return Err(CollectError::NoOut { place: "/workspace" });
+        };
+        self.nobody_left()?;
+        let (mount, tree) = (mount.try_clone(), tree.try_clone());
+        workspace::find(mount.map_err(CollectError::Read)?, tree.map_err(CollectError::Read)?.into())
+    }
+
+    /// Ends what the program left behind.
+    fn nobody_left(&self) -> Result<(), CollectError> {
         if self.ended.is_none()
             && !readable(self.parts.kept.status.as_fd(), Duration::ZERO).map_err(CollectError::Read)?
         {
@@ -119,7 +174,7 @@ impl Sandbox {
         if !launcher.wait_empty(EMPTY_WAIT_MAX) {
             return Err(CollectError::Running);
         }
-        collect::collect(out.as_fd(), limits)
+        Ok(())
     }
 
     /// Kills, reaps, removes the cgroups and releases the uid. Blocks, normally for a few milliseconds.

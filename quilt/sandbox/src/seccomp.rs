@@ -62,7 +62,7 @@ const fn refuse(errno: i32) -> sock_filter {
 }
 
 /// The filter of a program. `secrets` are the only path and argument pointers `execve` may be called with under
-/// `ToolNoexec`; `Tool` ignores them.
+/// `ToolNoexec` and `ToolNojit`; `Tool` ignores them.
 pub(crate) fn program(profile: Profile, secrets: [u64; 2]) -> Vec<sock_filter> {
     compile(&table::answers(profile), secrets)
 }
@@ -156,6 +156,20 @@ fn rule_body(rule: Rule, secrets: [u64; 2]) -> Vec<sock_filter> {
             branch(JUMP_ANY_BIT, needed, 0, 1),
             ALLOW,
             refuse(libc::EPERM),
+        ],
+        Rule::FilesOnlyExecutable => vec![
+            instruction(LOAD, low(3)),
+            branch(JUMP_ANY_BIT, libc::MAP_HUGETLB as u32, 0, 1),
+            refuse(libc::EPERM),
+            instruction(LOAD, low(2)),
+            branch(JUMP_ANY_BIT, libc::PROT_EXEC as u32, 1, 0),
+            ALLOW,
+            branch(JUMP_ANY_BIT, libc::PROT_WRITE as u32, 0, 1),
+            refuse(libc::EPERM),
+            instruction(LOAD, low(3)),
+            branch(JUMP_ANY_BIT, libc::MAP_ANONYMOUS as u32, 0, 1),
+            refuse(libc::EPERM),
+            ALLOW,
         ],
         Rule::SecretPointers => {
             let mut body = Vec::new();

@@ -6,7 +6,7 @@ use crate::wire::FILES_MAX;
 use crate::{Config, OpenError, SpawnError, Spec};
 
 /// Entries the root must have, each a directory a mount goes onto.
-const MOUNT_POINTS: [&str; 6] = ["proc", "tmp", "dev", "app", "in", "out"];
+const MOUNT_POINTS: [&str; 7] = ["proc", "tmp", "dev", "app", "in", "out", "workspace"];
 const NAME_BYTES_MAX: usize = 255;
 /// The first uid that cannot be a login user's or a service's.
 const UID_MIN: u32 = 65_536;
@@ -103,6 +103,7 @@ mod tests {
             app: None,
             files: Vec::new(),
             out: false,
+            workspace: None,
             door: false,
             stdin: false,
             limits: Limits { memory_bytes: 1, pids: 1, cpu_millis: 1, disk_bytes: 1 },

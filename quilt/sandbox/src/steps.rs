@@ -11,7 +11,7 @@
 use std::io;
 
 use crate::build::{Cage, Program, Template};
-use crate::{build, identity, landlock};
+use crate::{build, identity, landlock, workspace};
 
 /// A named piece of set-up.
 pub struct Step<C> {
@@ -32,6 +32,9 @@ pub(crate) struct At {
 
 /// Making the process that becomes the program; between `IDENTITY` and `PROGRAM`.
 pub(crate) const FORK: At = At { list: 5, index: 0 };
+
+/// The step that unpacks a workspace.
+pub(crate) const FILES: &str = "workspace-files";
 
 /// In the launcher, before any call is known.
 pub const TEMPLATE: &[Step<Template>] = &[
@@ -63,10 +66,11 @@ pub const CAGE: &[Step<Cage>] = &[
     Step { name: "app", run: build::app },
     Step { name: "in", run: build::files },
     Step { name: "out", run: build::out },
+    Step { name: "workspace", run: build::workspace },
     Step { name: "limits", run: build::limits },
 ];
 
-/// In the shim: from root to nobody.
+/// In the shim: from root to nobody. The last step handles somebody's data, so it has no right left.
 pub const IDENTITY: &[Step<Cage>] = &[
     Step { name: "uid", run: identity::uid },
     Step { name: "user-namespace", run: identity::user_namespace },
@@ -74,6 +78,7 @@ pub const IDENTITY: &[Step<Cage>] = &[
     Step { name: "no-new-privileges", run: identity::no_new_privileges },
     Step { name: "undumpable", run: identity::undumpable },
     Step { name: "death-signal", run: identity::death_signal },
+    Step { name: FILES, run: workspace::fill },
 ];
 
 /// In the process that becomes the program.

@@ -201,9 +201,15 @@ pub(crate) fn pidfd_kill(pidfd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Opens `name` below `dir` for reading without following a link, leaving the directory or crossing a mount.
 pub(crate) fn open_beneath(dir: BorrowedFd<'_>, name: &CStr, flags: i32) -> io::Result<OwnedFd> {
+    make_beneath(dir, name, flags, 0)
+}
+
+/// The same with the mode of a file that `flags` make.
+pub(crate) fn make_beneath(dir: BorrowedFd<'_>, name: &CStr, flags: i32, mode: u64) -> io::Result<OwnedFd> {
     // SAFETY: all-zero is a valid `open_how`; the type cannot be built by name because it may grow.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = flags as u64;
+    how.mode = mode;
     how.resolve =
         libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_XDEV;
     // SAFETY: `name` and `how` outlive the call and the size is that of `how`.

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use serde::{Deserialize, Serialize};
 
-use crate::steps;
+use crate::{Access, Profile, steps};
 
 /// Bytes of a message: arguments, environment and names together.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
@@ -33,14 +33,18 @@ pub(crate) struct Order {
     pub(crate) argv: Vec<String>,
     /// `NAME=value`.
     pub(crate) env: Vec<String>,
-    pub(crate) noexec: bool,
+    pub(crate) profile: Profile,
     /// Host uid and gid of the cage.
     pub(crate) uid: u32,
     pub(crate) file_bytes_max: u64,
     pub(crate) stdin: bool,
     pub(crate) door: bool,
     pub(crate) app: bool,
+    /// `/app` is an empty file system that the engine fills later.
+    pub(crate) app_later: bool,
     pub(crate) out: bool,
+    /// A tree and a mount to unpack it into come with the order.
+    pub(crate) workspace: Option<Access>,
     /// Names at `/in`.
     pub(crate) files: Vec<String>,
 }
@@ -57,13 +61,16 @@ pub(crate) struct Descriptors<T> {
     pub(crate) door: Option<T>,
     pub(crate) app: Option<T>,
     pub(crate) out: Option<T>,
+    /// Both or neither.
+    pub(crate) workspace: Option<T>,
+    pub(crate) tree: Option<T>,
     pub(crate) files: Vec<T>,
 }
 
 impl<T> Descriptors<T> {
     fn into_list(self) -> Vec<T> {
         let mut list = vec![self.started, self.status, self.stdout, self.stderr, self.tmp];
-        list.extend([self.stdin, self.door, self.app, self.out].into_iter().flatten());
+        list.extend([self.stdin, self.door, self.app, self.out, self.workspace, self.tree].into_iter().flatten());
         list.extend(self.files);
         list
     }
@@ -80,6 +87,8 @@ impl<T> Descriptors<T> {
             door: if order.door { Some(list.next()?) } else { None },
             app: if order.app { Some(list.next()?) } else { None },
             out: if order.out { Some(list.next()?) } else { None },
+            workspace: if order.workspace.is_some() { Some(list.next()?) } else { None },
+            tree: if order.workspace.is_some() { Some(list.next()?) } else { None },
             files: list.collect(),
         };
         (descriptors.files.len() == order.files.len()).then_some(descriptors)

@@ -41,21 +41,29 @@ fn v2_hands_the_controllers_down_every_level_and_writes_every_limit() {
         let text = fs::read_to_string(root.path().join(level).join("cgroup.subtree_control")).expect("text");
         assert_eq!(text, "+cpusry");
     }
-    let files = ["memory.max", "memory.oom.group", "memory.swap.max", "pids.max", "cpu.max", "cgroup.max.descendants"];
+    let files = [
+        "memory.high",
+        "memory.max",
+        "memory.oom.group",
+        "memory.swap.max",
+        "pids.max",
+        "cpu.max",
+        "cgroup.max.descendants",
+    ];
     for file in files {
         fs::write(home.join("cage-1").join(file), "").expect("a file");
     }
     v2.limit("cage-1", &LIMITS).expect("limits");
     let written: Vec<_> =
         files.iter().map(|file| fs::read_to_string(home.join("cage-1").join(file)).expect("text")).collect();
-    assert_eq!(written, ["67108864", "1", "0", "34", "50000 100000", "0"]);
+    assert_eq!(written, ["62914560", "67108864", "1", "0", "34", "50000 100000", "0"]);
     assert_eq!(v2.leaves().expect("leaves"), ["cage-1"]);
 }
 
 #[test]
 fn the_smallest_cpu_share_is_what_the_kernel_accepts() {
-    assert_eq!(quota_us(&Limits { cpu_millis: 1, ..LIMITS }), 1_000);
-    assert_eq!(quota_us(&Limits { cpu_millis: 2_500, ..LIMITS }), 250_000);
+    assert_eq!(quota_us(1), 1_000);
+    assert_eq!(quota_us(2_500), 250_000);
 }
 
 #[test]

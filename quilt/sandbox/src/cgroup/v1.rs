@@ -86,7 +86,20 @@ impl Cgroup for V1 {
         write(&self.pids.join(leaf).join("pids.max"), &(limits.pids + OWN_PIDS).to_string())?;
         let cpu = self.cpu.join(leaf);
         write(&cpu.join("cpu.cfs_period_us"), &PERIOD_US.to_string())?;
-        write(&cpu.join("cpu.cfs_quota_us"), &quota_us(limits).to_string())
+        self.limit_cpu(leaf, limits.cpu_millis)
+    }
+
+    fn limit_cpu(&self, leaf: &str, millis: u32) -> io::Result<()> {
+        write(&self.cpu.join(leaf).join("cpu.cfs_quota_us"), &quota_us(millis).to_string())
+    }
+
+    fn memory_bytes(&self, leaf: &str) -> u64 {
+        let text = read(&self.memory.join(leaf).join("memory.usage_in_bytes"));
+        text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    fn events_file(&self, leaf: &str) -> PathBuf {
+        self.unified.as_ref().unwrap_or(&self.memory).join(leaf).join("cgroup.events")
     }
 
     fn kill(&self, leaf: &str) -> io::Result<()> {

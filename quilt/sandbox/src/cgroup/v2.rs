@@ -8,6 +8,11 @@ use crate::{Limits, OpenError};
 
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
+/// Reclaim begins this much, or a tenth, before the limit. The kernel puts a program in that zone to sleep, longer the deeper it
+/// is in: through a wide one the way to the limit takes longer than a call may, and a program out of memory would end by its
+/// deadline instead.
+const HIGH_GAP_BYTES_MAX: u64 = 4 << 20;
+
 /// The v2 backend.
 #[derive(Debug)]
 pub(crate) struct V2 {
@@ -71,6 +76,8 @@ impl Cgroup for V2 {
     }
 
     fn limit(&self, leaf: &str, limits: &Limits) -> io::Result<()> {
+        let high = limits.memory_bytes - (limits.memory_bytes / 10).min(HIGH_GAP_BYTES_MAX);
+        write(&self.file(leaf, "memory.high"), &high.to_string())?;
         write(&self.file(leaf, "memory.max"), &limits.memory_bytes.to_string())?;
         // Any process killed for memory takes the whole cage along: half a cage is nobody's result.
         write(&self.file(leaf, "memory.oom.group"), "1")?;
@@ -79,8 +86,16 @@ impl Cgroup for V2 {
             write(&no_swap, "0")?;
         }
         write(&self.file(leaf, "pids.max"), &(limits.pids + OWN_PIDS).to_string())?;
-        write(&self.file(leaf, "cpu.max"), &format!("{} {PERIOD_US}", quota_us(limits)))?;
+        self.limit_cpu(leaf, limits.cpu_millis)?;
         write(&self.file(leaf, "cgroup.max.descendants"), "0")
+    }
+
+    fn limit_cpu(&self, leaf: &str, millis: u32) -> io::Result<()> {
+        write(&self.file(leaf, "cpu.max"), &format!("{} {PERIOD_US}", quota_us(millis)))
+    }
+
+    fn memory_bytes(&self, leaf: &str) -> u64 {
+        read(&self.file(leaf, "memory.current")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     }
 
     fn kill(&self, leaf: &str) -> io::Result<()> {

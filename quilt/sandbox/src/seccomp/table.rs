@@ -3,6 +3,8 @@
 //! Found by tracing Bun over all its API areas and removing one call at a time; the reasons for single lines stand
 //! beside them.
 
+use std::collections::BTreeMap;
+
 use libc::{EPERM, c_long};
 
 use super::Answer;
@@ -17,6 +19,8 @@ pub(crate) enum Rule {
     NoBits { argument: u32, bits: u32 },
     /// `clone` flags: none of `forbidden`, all of `needed` (one bit), or EPERM.
     ThreadsOnly { forbidden: u32, needed: u32 },
+    /// `mmap` of a file may be executable if it is not writable too; all other executable memory is EPERM, and so are huge pages.
+    FilesOnlyExecutable,
     /// The first two arguments are the two secret addresses, or EPERM.
     SecretPointers,
 }
@@ -66,11 +70,14 @@ const OWN_LIMITS: Rule = Rule::OneOf { argument: 0, values: &[0], otherwise: EPE
 const NO_HUGE_PAGES: Rule = Rule::NoBits { argument: 3, bits: libc::MAP_HUGETLB as u32 };
 const NO_HUGE_FILES: Rule = Rule::NoBits { argument: 1, bits: libc::MFD_HUGETLB };
 
+/// Nothing becomes executable after it was mapped.
+const NEVER_EXECUTABLE: Rule = Rule::NoBits { argument: 2, bits: libc::PROT_EXEC as u32 };
+
 macro_rules! numbers {
     ($($name:ident)*) => { &[$(libc::$name),*] };
 }
 
-/// Allowed in both profiles whatever the arguments.
+/// Allowed in every profile whatever the arguments.
 #[rustfmt::skip]
 const ALLOWED: &[c_long] = numbers![
     SYS_accept4 SYS_bind SYS_brk SYS_chdir SYS_clock_gettime SYS_clock_nanosleep SYS_close SYS_close_range SYS_connect
@@ -108,7 +115,7 @@ const SPAWN_HERE: &[c_long] = numbers![SYS_vfork];
 #[cfg(target_arch = "aarch64")]
 const SPAWN_HERE: &[c_long] = &[];
 
-/// Allowed on a condition, in both profiles.
+/// Allowed on a condition, in every profile that does not say otherwise.
 const CONDITIONAL: &[(c_long, Rule)] = &[
     (libc::SYS_ioctl, IOCTL),
     (libc::SYS_memfd_create, NO_HUGE_FILES),
@@ -150,29 +157,36 @@ const SHIM: &[c_long] = numbers![SYS_exit SYS_exit_group SYS_restart_syscall SYS
 
 /// The table of a profile, sorted by number.
 pub(crate) fn answers(profile: Profile) -> Vec<(u32, Answer)> {
-    let mut table = Vec::with_capacity(ALLOWED.len() + REFUSED.len() + 64);
+    let mut table = BTreeMap::new();
+    let mut set = |number: c_long, answer: Answer| table.insert(number as u32, answer);
+    for number in [REFUSED, REFUSED_HERE].concat() {
+        set(number, Answer::Errno(EPERM));
+    }
     for number in [ALLOWED, ALLOWED_HERE].concat() {
-        table.push((number as u32, Answer::Allow));
+        set(number, Answer::Allow);
     }
     for (number, rule) in CONDITIONAL {
-        table.push((*number as u32, Answer::Rule(*rule)));
-    }
-    for number in [REFUSED, REFUSED_HERE].concat() {
-        table.push((number as u32, Answer::Errno(EPERM)));
+        set(*number, Answer::Rule(*rule));
     }
     match profile {
         Profile::Tool => {
-            table.extend([SPAWN, SPAWN_HERE].concat().iter().map(|number| (*number as u32, Answer::Allow)));
-            table.push((libc::SYS_clone as u32, Answer::Rule(CLONE)));
+            for number in [SPAWN, SPAWN_HERE].concat() {
+                set(number, Answer::Allow);
+            }
+            set(libc::SYS_clone, Answer::Rule(CLONE));
         }
-        Profile::ToolNoexec => {
-            table.push((libc::SYS_execve as u32, Answer::Rule(Rule::SecretPointers)));
-            table.push((libc::SYS_clone as u32, Answer::Rule(CLONE_THREADS)));
+        Profile::ToolNoexec | Profile::ToolNojit => {
+            set(libc::SYS_execve, Answer::Rule(Rule::SecretPointers));
+            set(libc::SYS_clone, Answer::Rule(CLONE_THREADS));
         }
     }
-    table.sort_by_key(|(number, _)| *number);
-    table.dedup_by_key(|(number, _)| *number);
-    table
+    if profile == Profile::ToolNojit {
+        set(libc::SYS_mmap, Answer::Rule(Rule::FilesOnlyExecutable));
+        set(libc::SYS_mprotect, Answer::Rule(NEVER_EXECUTABLE));
+        // A writable file on a mount that is not `noexec`: it would be a way around the two rules above.
+        set(libc::SYS_memfd_create, Answer::Errno(EPERM));
+    }
+    table.into_iter().collect()
 }
 
 /// The shim's table, sorted by number.

@@ -49,7 +49,7 @@ fn call(profile: Profile, number: i64, arguments: &[u64]) -> u32 {
 
 #[test]
 fn every_number_answers_as_the_table_says() {
-    for profile in [Profile::Tool, Profile::ToolNoexec] {
+    for profile in [Profile::Tool, Profile::ToolNoexec, Profile::ToolNojit] {
         let table: BTreeMap<u32, Answer> = answers(profile).into_iter().collect();
         let filter = program(profile, SECRETS);
         assert!(filter.len() < 1000, "{} instructions", filter.len());
@@ -164,4 +164,30 @@ fn noexec_lets_one_execve_pass_and_no_other() {
         assert_eq!(call(profile, number, &[]), ENOSYS);
     }
     assert_eq!(call(Profile::Tool, libc::SYS_execve, &[1, 2]), YES);
+}
+
+#[test]
+fn nojit_makes_nothing_executable_but_files() {
+    let profile = Profile::ToolNojit;
+    let (read, write, exec) = (libc::PROT_READ as u64, libc::PROT_WRITE as u64, libc::PROT_EXEC as u64);
+    let (private, anonymous) = (libc::MAP_PRIVATE as u64, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64);
+    for above in [0, 0xdead_0000_0000] {
+        let map = |prot, flags| call(profile, libc::SYS_mmap, &[0, 4096, prot | above, flags | above, 5, 0]);
+        assert_eq!(map(read | exec, private), YES);
+        assert_eq!(map(read | write, anonymous), YES);
+        assert_eq!(map(read | write | exec, private), EPERM);
+        assert_eq!(map(read | exec, anonymous), EPERM);
+        assert_eq!(map(exec, anonymous), EPERM);
+        assert_eq!(map(read | write | exec, anonymous), EPERM);
+        assert_eq!(map(read | write, anonymous | libc::MAP_HUGETLB as u64), EPERM);
+        for prot in [exec, read | exec, write | exec, read | write | exec] {
+            assert_eq!(call(profile, libc::SYS_mprotect, &[0, 4096, prot | above]), EPERM);
+        }
+        assert_eq!(call(profile, libc::SYS_mprotect, &[0, 4096, read | write | above]), YES);
+    }
+    assert_eq!(call(profile, libc::SYS_memfd_create, &[0, libc::MFD_CLOEXEC.into()]), EPERM);
+    assert_eq!(call(profile, libc::SYS_pkey_mprotect, &[0, 4096, exec]), ENOSYS);
+    assert_eq!(call(profile, libc::SYS_execve, &SECRETS), YES);
+    assert_eq!(call(profile, libc::SYS_execve, &[1, 2]), EPERM);
+    assert_eq!(call(profile, libc::SYS_clone, &[libc::SIGCHLD as u64]), EPERM);
 }

@@ -197,5 +197,5 @@ fn a_cage_without_out_has_none() {
     let (stdout, _) = drain(&io, &sandbox);
     assert!(["\"EROFS\"\n", "\"EACCES\"\n"].contains(&stdout.as_str()), "{stdout}");
     let limits = OutLimits { count_max: 1, bytes_max: 1 };
-    assert!(matches!(sandbox.collect_out(limits), Err(CollectError::NoOut)));
+    assert!(matches!(sandbox.collect_out(limits), Err(CollectError::NoOut { .. })));
 }

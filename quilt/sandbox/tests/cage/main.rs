@@ -17,4 +17,6 @@ mod leaks;
 mod profile;
 mod refusals;
 mod resources;
+mod shelves;
 mod start;
+mod workspace;

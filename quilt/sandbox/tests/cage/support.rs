@@ -89,6 +89,7 @@ impl App {
             app: Some(File::open(self.dir.path()).expect("opens").into()),
             files: Vec::new(),
             out: false,
+            workspace: None,
             door: false,
             stdin: false,
             limits: LIMITS,
