@@ -11,5 +11,6 @@ import { neighbour } from "./neighbour.ts";
 import { residue } from "./residue.ts";
 import { results } from "./results.ts";
 import { starts } from "./starts.ts";
+import { tenants } from "./tenants.ts";
 
-export const drivers: readonly Driver[] = [identity, exits, results, starts, hoard, entropy, residue, cycles, neighbour, controls];
+export const drivers: readonly Driver[] = [identity, exits, results, tenants, starts, hoard, entropy, residue, cycles, neighbour, controls];
