@@ -8,9 +8,10 @@ import { exits } from "./exits.ts";
 import { hoard } from "./hoard.ts";
 import { identity } from "./identity.ts";
 import { neighbour } from "./neighbour.ts";
+import { quota } from "./quota.ts";
 import { residue } from "./residue.ts";
 import { results } from "./results.ts";
 import { starts } from "./starts.ts";
 import { tenants } from "./tenants.ts";
 
-export const drivers: readonly Driver[] = [identity, exits, results, tenants, starts, hoard, entropy, residue, cycles, neighbour, controls];
+export const drivers: readonly Driver[] = [identity, exits, results, tenants, starts, hoard, entropy, residue, cycles, quota, neighbour, controls];
