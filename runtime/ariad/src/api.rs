@@ -1,10 +1,14 @@
 //! The services. Each method: identity from the request, wire to domain, one call, domain to wire.
 
+mod audit;
 mod blobs;
 mod bundles;
 mod convert;
 mod exec;
+mod leases;
 mod node;
+mod policy;
+mod secrets;
 mod tools;
 mod transfer;
 
@@ -14,8 +18,10 @@ use std::time::Instant;
 use aria_core::{Name, UnixMs};
 use aria_orchestrator::Handle;
 use aria_protocol::aria::v1 as pb;
-use aria_store::{BundleRecord, Store, StoreError};
+use aria_store::{BundleRecord, Secrets, Store, StoreError};
+use aria_token_api::TokenApi;
 use aria_types::ErrorKind;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::Routes;
@@ -38,6 +44,11 @@ const CHUNK_MESSAGE_BYTES_MAX: usize = transfer::CHUNK_BYTES_MAX + 64;
 pub(crate) struct Device {
     pub(crate) handle: Handle,
     pub(crate) store: Store,
+    pub(crate) secrets: Secrets,
+    /// The engine's rules, leases and events; runs go through `handle`.
+    pub(crate) engine: Arc<TokenApi>,
+    /// Changes whenever something happened to a lease.
+    pub(crate) lease_changes: watch::Sender<u64>,
     pub(crate) trust: Arc<Trust>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) bundle_bytes_max: u64,
@@ -58,11 +69,19 @@ pub(crate) fn routes(device: &Arc<Device>) -> Routes {
     let tools = pb::tools_server::ToolsServer::new(tools::Tools(Arc::clone(device)));
     let exec = pb::exec_server::ExecServer::new(exec::Exec(Arc::clone(device)));
     let node = pb::node_server::NodeServer::new(node::Node(Arc::clone(device)));
+    let policy = pb::policy_server::PolicyServer::new(policy::Policy(Arc::clone(device)));
+    let audit = pb::audit_server::AuditServer::new(audit::Audit(Arc::clone(device)));
+    let leases = pb::leases_server::LeasesServer::new(leases::Leases(Arc::clone(device)));
+    let secrets = pb::secrets_server::SecretsServer::new(secrets::Secrets(Arc::clone(device)));
     Routes::new(bundles.max_decoding_message_size(CHUNK_MESSAGE_BYTES_MAX))
         .add_service(blobs.max_decoding_message_size(CHUNK_MESSAGE_BYTES_MAX))
         .add_service(tools.max_decoding_message_size(CONTROL_BYTES_MAX))
         .add_service(exec.max_decoding_message_size(CHUNK_MESSAGE_BYTES_MAX))
         .add_service(node.max_decoding_message_size(CONTROL_BYTES_MAX))
+        .add_service(policy.max_decoding_message_size(CONTROL_BYTES_MAX))
+        .add_service(audit.max_decoding_message_size(CONTROL_BYTES_MAX))
+        .add_service(leases.max_decoding_message_size(CONTROL_BYTES_MAX))
+        .add_service(secrets.max_decoding_message_size(CONTROL_BYTES_MAX))
 }
 
 /// A list in the making that fits into one answer.

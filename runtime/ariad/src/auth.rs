@@ -6,14 +6,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aria_store::Role;
+use aria_orchestrator::Audit;
+use aria_store::{AuditEvent, AuditKind, Detail, Role};
 use aria_types::ErrorKind;
 use http::{Request, Response};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
 use tower::{Layer, Service};
 
+use crate::api::now;
 use crate::peer::Peer;
 use crate::shares::{Share, Shares};
 use crate::status::{self, refuse};
@@ -85,9 +88,14 @@ fn permitted(caller: &Caller, path: &str) -> bool {
         return path == "/aria.v1.Node/Enroll";
     }
     match path {
-        "/aria.v1.Bundles/UploadBundle" | "/aria.v1.Bundles/RemoveBundle" | "/aria.v1.Exec/Run" => {
-            caller.role != Role::Caller
-        }
+        "/aria.v1.Bundles/UploadBundle"
+        | "/aria.v1.Bundles/RemoveBundle"
+        | "/aria.v1.Exec/Run"
+        | "/aria.v1.Policy/AddRule"
+        | "/aria.v1.Policy/RemoveRule"
+        | "/aria.v1.Secrets/SetSecret"
+        | "/aria.v1.Secrets/ListSecrets"
+        | "/aria.v1.Secrets/RemoveSecret" => caller.role != Role::Caller,
         "/aria.v1.Node/Enroll" | "/aria.v1.Node/Revoke" => caller.role == Role::Admin,
         _ => true,
     }
@@ -101,27 +109,69 @@ fn missing() -> Status {
 #[derive(Clone)]
 pub(crate) struct AuthLayer {
     trust: Arc<Trust>,
+    audit: Audit,
     inflight: Arc<Shares>,
 }
 
 impl AuthLayer {
     /// At most `inflight_max` requests are past this layer at a time; more are told to come back.
-    pub(crate) fn new(trust: Arc<Trust>, inflight_max: usize) -> Self {
-        Self { trust, inflight: Shares::new(inflight_max) }
+    pub(crate) fn new(trust: Arc<Trust>, audit: Audit, inflight_max: usize) -> Self {
+        Self { trust, audit, inflight: Shares::new(inflight_max) }
     }
 
-    fn admit(&self, request: &mut Request<Body>) -> Result<(Share, CancellationToken), Status> {
-        let peer = request.extensions().get::<Peer>().ok_or_else(missing)?;
-        let (caller, end) = caller(peer, &self.trust)?;
+    fn admit(&self, request: &mut Request<Body>) -> Result<Admitted, Refused> {
+        let nobody = |status| Refused { status, owner: String::new() };
+        let peer = request.extensions().get::<Peer>().ok_or_else(|| nobody(missing()))?;
+        let (caller, end) = caller(peer, &self.trust).map_err(|status| Refused { status, owner: shown(peer) })?;
+        let owner = caller.subject.clone();
         if !permitted(&caller, request.uri().path()) {
-            return Err(refuse(ErrorKind::Denied, "ROLE", "the role of this identity does not allow this method"));
+            let status = refuse(ErrorKind::Denied, "ROLE", "the role of this identity does not allow this method");
+            return Err(Refused { status, owner });
         }
-        let share = self.inflight.take(&caller.subject).ok_or_else(|| {
-            refuse(ErrorKind::Exhausted, "QUEUE_FULL", "the device serves as many requests as it may; try again")
-        })?;
+        let Some(share) = self.inflight.take(&owner) else {
+            let message = "the device serves as many requests as it may; try again";
+            return Err(Refused { status: refuse(ErrorKind::Exhausted, "QUEUE_FULL", message), owner });
+        };
         request.extensions_mut().insert(caller);
-        Ok((share, end))
+        Ok(Admitted { share, end, owner })
     }
+}
+
+/// A request that goes on.
+struct Admitted {
+    share: Share,
+    end: CancellationToken,
+    owner: String,
+}
+
+/// One that does not.
+struct Refused {
+    status: Status,
+    owner: String,
+}
+
+/// What the audit calls a peer that is nobody (any more).
+fn shown(peer: &Peer) -> String {
+    match peer {
+        Peer::Local { uid, .. } => format!("uid:{uid}"),
+        Peer::Enrolled { key_sha256 } | Peer::EnrolKey { key_sha256 } => format!("key:{key_sha256}"),
+    }
+}
+
+/// The row of a refused right; other refusals are none of the audit's.
+fn row(owner: String, path: &str, status: &Status) -> Option<AuditEvent> {
+    if !matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated) {
+        return None;
+    }
+    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    let (at, kind, subject) = (now(), AuditKind::CallRefused, path.trim_start_matches("/aria.v1.").replace('/', "."));
+    let detail = Detail::default().text("message", status.message());
+    Some(AuditEvent { at, kind, owner, invocation: None, subject, reason, detail })
+}
+
+/// Methods whose refusals past the door are written with the run they are about.
+fn writes_its_own(path: &str) -> bool {
+    matches!(path, "/aria.v1.Tools/Invoke" | "/aria.v1.Exec/Run")
 }
 
 impl<S> Layer<S> for AuthLayer {
@@ -153,9 +203,17 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let (share, end) = match self.layer.admit(&mut request) {
+        let (audit, path) = (self.layer.audit.clone(), request.uri().path().to_owned());
+        let Admitted { share, end, owner } = match self.layer.admit(&mut request) {
             Ok(admitted) => admitted,
-            Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
+            Err(Refused { status, owner }) => {
+                return Box::pin(async move {
+                    if let Some(row) = row(owner, &path, &status) {
+                        audit.refused(row).await;
+                    }
+                    Ok(status.into_http())
+                });
+            }
         };
         // The clone left behind has not been polled ready, the one polled goes with the request.
         let fresh = self.inner.clone();
@@ -165,6 +223,12 @@ where
                 response = inner.call(request) => status::of_response(response?),
                 () = end.cancelled() => return Ok(revoked().into_http()),
             };
+            if !writes_its_own(&path)
+                && let Some(status) = Status::from_header_map(response.headers())
+                && let Some(row) = row(owner, &path, &status)
+            {
+                audit.refused(row).await;
+            }
             Ok(response.map(|body| Body::new(Held { rest: Some((body, share)), end: Box::pin(end.cancelled_owned()) })))
         })
     }
@@ -227,11 +291,37 @@ mod tests {
 
     #[test]
     fn operators_change_bundles_and_no_identities() {
+        for path in ["/aria.v1.Secrets/SetSecret", "/aria.v1.Secrets/ListSecrets", "/aria.v1.Secrets/RemoveSecret"] {
+            check(Role::Caller, Via::Tls, path, false);
+            check(Role::Operator, Via::Tls, path, true);
+        }
         check(Role::Operator, Via::Tls, "/aria.v1.Bundles/UploadBundle", true);
         check(Role::Operator, Via::Tls, "/aria.v1.Exec/Run", true);
         check(Role::Operator, Via::Tls, "/aria.v1.Node/Enroll", false);
         check(Role::Operator, Via::Tls, "/aria.v1.Node/Revoke", false);
         check(Role::Admin, Via::Socket, "/aria.v1.Node/Revoke", true);
+    }
+
+    #[test]
+    fn the_policy_is_read_by_all_and_changed_by_operators() {
+        for path in ["/aria.v1.Policy/ListRules", "/aria.v1.Audit/List", "/aria.v1.Leases/List"] {
+            check(Role::Caller, Via::Tls, path, true);
+        }
+        for path in ["/aria.v1.Policy/AddRule", "/aria.v1.Policy/RemoveRule"] {
+            check(Role::Caller, Via::Tls, path, false);
+            check(Role::Operator, Via::Tls, path, true);
+            check(Role::Admin, Via::Socket, path, true);
+        }
+    }
+
+    #[test]
+    fn a_refused_right_has_a_row_and_a_full_device_has_none() {
+        let row = |kind, reason| row("ann".into(), "/aria.v1.Policy/AddRule", &refuse(kind, reason, "why"));
+        let denied = row(ErrorKind::Denied, "ROLE").unwrap();
+        assert_eq!((denied.subject.as_str(), denied.reason.as_str()), ("Policy.AddRule", "ROLE"));
+        assert!(row(ErrorKind::Unauthenticated, "CREDENTIAL_REVOKED").is_some());
+        assert!(row(ErrorKind::Exhausted, "QUEUE_FULL").is_none());
+        assert!(row(ErrorKind::Invalid, "FIELD_MISSING").is_none());
     }
 
     #[test]

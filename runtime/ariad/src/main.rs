@@ -4,6 +4,7 @@ mod api;
 mod auth;
 mod config;
 mod identity;
+mod lease_events;
 mod listen;
 mod peer;
 mod server;

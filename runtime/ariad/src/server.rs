@@ -1,6 +1,5 @@
 //! HTTP/2 and its bounds, and the one router everything is behind.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
@@ -12,7 +11,6 @@ use tonic::transport::Server;
 
 use crate::auth::AuthLayer;
 use crate::listen::Incoming;
-use crate::trust::Trust;
 
 /// Streams of one connection at a time. A browser-like client needs a few; 128 calls at once from one peer is already a load test.
 const STREAMS_MAX: u32 = 128;
@@ -59,8 +57,7 @@ pub(crate) async fn with_standard_services(routes: Routes) -> anyhow::Result<Rou
 pub(crate) async fn serve(
     routes: Routes,
     incoming: Incoming,
-    trust: Arc<Trust>,
-    inflight_max: usize,
+    auth: AuthLayer,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     Server::builder()
@@ -72,7 +69,7 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_pending_accept_reset_streams(Some(RESETS_PENDING_MAX))
         .http2_max_local_error_reset_streams(Some(RESETS_LOCAL_MAX))
-        .layer(AuthLayer::new(trust, inflight_max))
+        .layer(auth)
         .add_routes(routes)
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.cancelled_owned())
         .await

@@ -105,12 +105,13 @@ pub(crate) fn bundle(error: BundleError) -> Status {
 }
 
 /// The engine could not run it. Its texts are for the operator; the caller gets them without the host's paths.
-fn execute(error: &ExecuteError) -> Status {
+pub(crate) fn execute(error: &ExecuteError) -> Status {
     if error.kind == ErrorKind::Internal {
         tracing::error!(%error, "engine");
         return refuse(error.kind, &error.reason, "the engine could not build the sandbox; its log says why");
     }
-    refuse(error.kind, &error.reason, without_paths(&error.message))
+    let facts = error.metadata.iter().map(|(key, value)| (key.clone(), without_paths(value))).collect();
+    with_metadata(error.kind, &error.reason, without_paths(&error.message), facts)
 }
 
 fn disk_full(reason: &str, error: &dyn Error) -> Status {
@@ -119,7 +120,7 @@ fn disk_full(reason: &str, error: &dyn Error) -> Status {
 }
 
 /// Absolute paths become `…`; those inside a sandbox are nobody's secret.
-fn without_paths(text: &str) -> String {
+pub(crate) fn without_paths(text: &str) -> String {
     let inside = ["/in", "/out", "/tmp", "/app", "/bin/bun"];
     let hide = |word: &str| {
         let path = word.trim_start_matches(|symbol: char| !symbol.is_alphanumeric() && symbol != '/');
@@ -188,6 +189,16 @@ mod tests {
         let info = details.error_info().unwrap();
         assert_eq!((info.domain.as_str(), info.reason.as_str()), ("aria", "QUEUE_FULL"));
         assert!(details.retry_info().is_some());
+    }
+
+    #[test]
+    fn a_denial_of_the_engine_keeps_its_facts() {
+        let fix = "arc policy add --token kv:orders:rw --owner ann";
+        let metadata = [("fix".to_owned(), fix.to_owned()), ("field".to_owned(), "in /var/lib/x".to_owned())].into();
+        let (kind, reason, message) = (ErrorKind::Denied, "TOKEN_NOT_ALLOWED".to_owned(), "no rule".to_owned());
+        let status = execute(&ExecuteError { kind, reason, message, metadata });
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.metadata["fix"].as_str(), info.metadata["field"].as_str()), (fix, "in …"));
     }
 
     #[test]

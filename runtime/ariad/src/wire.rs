@@ -9,18 +9,21 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use aria_core::plan::DeviceLimits;
 use aria_core::port::Limits;
-use aria_orchestrator::{Handle, PlacesMax};
-use aria_store::Store;
+use aria_orchestrator::{Budget, Egress, Handle, Network, PlacesMax};
+use aria_store::{Secrets, Store};
 use aria_token_api::TokenApi;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Device};
+use crate::auth::AuthLayer;
 use crate::config::{Config, Enrol};
 use crate::identity::Identity;
+use crate::lease_events;
 use crate::listen::{self, Doors, ServerCertificate, SocketFile};
 use crate::server;
 use crate::shares::Shares;
@@ -99,6 +102,10 @@ async fn start(config: &Config) -> anyhow::Result<Running> {
     let verifier = Verifier::new(identity.ca_der(), Arc::clone(&trust)).context("prepare TLS")?;
     let tls = listen::acceptor(verifier, Arc::clone(&certificate)).context("prepare TLS")?;
 
+    let secrets = Secrets::open(data_dir).context("open the secrets")?;
+    let settings = config.net.settings().context("read [net]")?;
+    let egress = Egress::new(settings).context("prepare the egress proxy")?;
+    let network = Network { egress, secrets: secrets.clone() };
     let unix = listen::open_socket(&config.api.socket, config.api.socket_gid)
         .with_context(|| format!("open the socket {:?}", config.api.socket))?;
     let socket = SocketFile(config.api.socket.clone());
@@ -106,8 +113,12 @@ async fn start(config: &Config) -> anyhow::Result<Running> {
     let listen = tcp.local_addr().context("read the listening address")?;
 
     let stop = CancellationToken::new();
+    let engine = Arc::new(TokenApi::new(config.quilt.socket.clone()));
     let device = Arc::new(Device {
-        handle: orchestrator(config, &store),
+        handle: orchestrator(config, &store, Arc::clone(&engine), network),
+        secrets,
+        engine,
+        lease_changes: watch::Sender::new(0),
         store,
         trust: Arc::clone(&trust),
         identity,
@@ -121,8 +132,10 @@ async fn start(config: &Config) -> anyhow::Result<Running> {
     let routes = server::with_standard_services(api::routes(&device)).await?;
     let incoming =
         listen::accept(Doors { tcp, unix, tls, trust: Arc::clone(&trust), socket_gid: config.api.socket_gid });
-    let server = tokio::spawn(server::serve(routes, incoming, trust, config.api.inflight_max, stop.clone()));
+    let auth = AuthLayer::new(trust, device.handle.audit().clone(), config.api.inflight_max);
+    let server = tokio::spawn(server::serve(routes, incoming, auth, stop.clone()));
     tokio::spawn(keep_house(Arc::clone(&device), certificate, at));
+    tokio::spawn(lease_events::follow(Arc::clone(&device)));
     Ok(Running { device, listen, socket, stop, server })
 }
 
@@ -139,16 +152,16 @@ fn open_store(config: &Config) -> Result<(Store, aria_store::Recovered), aria_st
     Store::open(&config.node.data_dir, bounds)
 }
 
-fn orchestrator(config: &Config, store: &Store) -> Handle {
+fn orchestrator(config: &Config, store: &Store, execute: Arc<TokenApi>, network: Network) -> Handle {
     let api = &config.api;
-    let execute = Arc::new(TokenApi::new(config.quilt.socket.clone()));
     let places = PlacesMax {
         running: api.runs_max,
         total: api.runs_max.saturating_mul(1 + WAITING_PER_RUNNING),
         per_owner: api.runs_per_owner_max,
     };
-    let bounds = aria_orchestrator::Config { limits: LIMITS, places, clock: api::now, random };
-    Handle::new(store.clone(), execute, bounds)
+    let bounds =
+        aria_orchestrator::Config { limits: LIMITS, places, budget: Budget::default(), clock: api::now, random };
+    Handle::new(store.clone(), execute, bounds, network)
 }
 
 fn known_keys(store: &Store, enrol: Option<&Enrol>) -> anyhow::Result<Trust> {

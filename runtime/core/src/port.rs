@@ -51,15 +51,15 @@ pub enum Profile {
     ToolNojit,
 }
 
-/// A directory the program sees at `/workspace`.
+/// A tree of which the program gets a private copy at `/workspace`, of the size `Limits::disk_bytes`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Workspace {
-    /// On the host, below the code roots or the session roots.
-    pub dir: PathBuf,
+    /// Host file in the tree format.
+    pub tree: PathBuf,
     /// The program may change it.
     pub writable: bool,
-    /// Room for changes, bytes.
-    pub bytes_max: u64,
+    /// Report what it changed, not only how much.
+    pub collect: bool,
 }
 
 /// Bounds of one run; zero means the engine's default.
@@ -71,12 +71,30 @@ pub struct Limits {
     pub pids: u32,
     /// Thousandths of one core.
     pub cpu_millis: u32,
-    /// Size of `/tmp` and of `/out`, bytes each.
+    /// Size of `/tmp`, of `/out` and of `/workspace`, bytes each.
     pub disk_bytes: u64,
     /// Milliseconds from the program's start.
     pub wall_ms: u64,
     /// Live bytes of stdout and stderr together.
     pub output_bytes: u64,
+}
+
+/// How a cage is made ready before there is a call.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Warm {
+    /// Frame for a cage that serves any run of the same program. It answers a frame of no bytes.
+    pub prepare: Vec<u8>,
+    /// For a cage of this run's kind alone.
+    pub shelf: Option<Shelf>,
+}
+
+/// Cages that have loaded the code of one tool.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Shelf {
+    /// The same for runs of the same code and module.
+    pub key: String,
+    /// Frame that makes them load it.
+    pub prepare: Vec<u8>,
 }
 
 /// One program to run.
@@ -112,10 +130,8 @@ pub struct ExecuteRequest {
     pub wait_ms: u64,
     /// What asks, for rules of the policy: `tool:<bundle>.<tool>` or `exec`.
     pub subject: String,
-    /// Runs of the same code, module and owner carry the same key and may start from a shelf of cages prepared for them.
-    pub shelf: Option<String>,
-    /// May start in a cage that was prepared before the call.
-    pub warm: bool,
+    /// May start in a cage that was made before the call.
+    pub warm: Option<Warm>,
     /// Seen at `/workspace`.
     pub workspace: Option<Workspace>,
 }
@@ -165,8 +181,26 @@ pub enum ExecuteEvent {
         /// Bytes that follow.
         size_bytes: u64,
     },
-    /// Next bytes of the last `OutFile`.
+    /// What it changed in a workspace it may write to; the changes follow as `OutChunk`s.
+    WorkspaceChanges {
+        /// How much.
+        changes: ChangeCounts,
+        /// Bytes that follow.
+        size_bytes: u64,
+    },
+    /// Next bytes of the last `OutFile` or of the `WorkspaceChanges`.
     OutChunk(Vec<u8>),
+}
+
+/// Paths of a workspace that are not what they were.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ChangeCounts {
+    /// Were not there.
+    pub added: u32,
+    /// Have another content, kind or execute bit.
+    pub changed: u32,
+    /// Are gone.
+    pub deleted: u32,
 }
 
 /// Why the program is no more.
@@ -230,6 +264,8 @@ pub struct ExecuteError {
     pub reason: String,
     /// For people.
     pub message: String,
+    /// Facts for programs, for example `token`, `rules` and `fix`.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// The engine's view of itself.

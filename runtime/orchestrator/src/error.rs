@@ -77,6 +77,9 @@ pub enum InvokeError {
     /// The engine said something impossible.
     #[error("the engine broke its protocol: {0}")]
     Engine(#[source] OutOfOrder),
+    /// A step that must stand in the audit cannot be written there.
+    #[error("the audit cannot be written")]
+    Audit,
     /// A bug of ours.
     #[error("bug while doing {doing}")]
     Bug {
@@ -99,7 +102,7 @@ impl InvokeError {
             Self::QueueFull => ErrorKind::Exhausted,
             Self::Stopping => ErrorKind::Unavailable,
             Self::Execute(error) => error.kind,
-            Self::ReadBlob { .. } | Self::Engine(_) | Self::Bug { .. } => ErrorKind::Internal,
+            Self::ReadBlob { .. } | Self::Engine(_) | Self::Audit | Self::Bug { .. } => ErrorKind::Internal,
         }
     }
 
@@ -117,6 +120,7 @@ impl InvokeError {
             Self::Stopping => "SHUTDOWN",
             Self::Execute(error) => &error.reason,
             Self::ReadBlob { .. } => "STORE_IO",
+            Self::Audit => "AUDIT_FAILED",
             Self::Engine(_) | Self::Bug { .. } => "BUG",
         }
     }

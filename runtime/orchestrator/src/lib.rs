@@ -6,10 +6,13 @@
 //! A run is finished when the program is gone, because its files and its usage are known only then. A tool that has answered gets
 //! [`GRACE`] to go away by itself; after that the device ends it and the answer stands, without files.
 
+mod audit;
 mod collect;
+mod egress;
 mod error;
 mod event;
 pub mod for_fuzz;
+mod guest;
 mod log;
 mod places;
 mod prepare;
@@ -19,25 +22,31 @@ mod sink;
 mod sourcemap;
 mod weight;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aria_core::hot::Hot;
 use aria_core::port::{EngineStatus, Execute, ExecuteError};
 use aria_core::{InvocationId, Manifest, UnixMs};
-use aria_store::Store;
+use aria_store::{Secrets, Store};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use aria_core::plan::DeviceLimits;
+pub use audit::{Audit, REFUSALS_MAX};
+pub use egress::{Egress, NetError, NetSettings, Resolve};
 pub use error::InvokeError;
-pub use event::{ExecCall, FileInput, Finished, InvokeCall, OutputStream, RunEvent};
+pub use event::{ExecCall, FileInput, Finished, InvokeCall, OutputStream, RunEvent, SessionChanges, SessionInput};
+pub use guest::lease::Budget;
 pub use places::PlacesMax;
 pub use schema::SchemaError;
 
 use places::Places;
 use prepare::Manifests;
 use schema::Schemas;
+
+use guest::lease::Leases;
 
 /// How long a program may live after its answer. The harness leaves at once, so only code that resists needs it. Longer than the
 /// engine takes to read its last output (1 s) and to see its cage empty (5 s), because until then a program that left looks alive.
@@ -58,10 +67,21 @@ pub struct Config {
     pub limits: DeviceLimits,
     /// How many run at a time.
     pub places: PlacesMax,
+    /// What one run may ask of its resources.
+    pub budget: Budget,
     /// The wall clock.
     pub clock: fn() -> UnixMs,
     /// The system's random source.
     pub random: fn() -> [u8; 16],
+}
+
+/// What runs reach the world with.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// The proxy.
+    pub egress: Arc<Egress>,
+    /// What it adds for those who may.
+    pub secrets: Secrets,
 }
 
 /// Runs things. Cheap to clone.
@@ -75,10 +95,17 @@ struct Inner {
     places: Arc<Places>,
     schemas: Schemas,
     manifests: Manifests,
+    /// Tools that are called often.
+    hot: Mutex<Hot>,
     /// Ephemeral bundles being unpacked.
     staging: Arc<Semaphore>,
+    audit: Audit,
+    network: Network,
+    leases: Leases,
     /// Rises when a log was written, for those who follow one.
     written: watch::Sender<u64>,
+    /// Rises when a key-value table was written.
+    kv_written: watch::Sender<u64>,
     stop: CancellationToken,
     runs: TaskTracker,
 }
@@ -87,17 +114,22 @@ struct Inner {
 pub type Events = mpsc::Receiver<Result<RunEvent, InvokeError>>;
 
 impl Handle {
-    /// For one store and one engine.
-    pub fn new(store: Store, execute: Arc<dyn Execute>, config: Config) -> Self {
+    /// For one store and one engine. Needs a tokio runtime.
+    pub fn new(store: Store, execute: Arc<dyn Execute>, config: Config, network: Network) -> Self {
         Self(Arc::new(Inner {
+            audit: Audit::start(store.clone(), config.clock),
             config,
             store,
             execute,
             places: Places::new(config.places),
             schemas: Schemas::default(),
             manifests: Manifests::default(),
+            hot: Mutex::default(),
             staging: Arc::new(Semaphore::new(STAGING_MAX)),
+            leases: Leases::default(),
+            network,
             written: watch::Sender::new(0),
+            kv_written: watch::Sender::new(0),
             stop: CancellationToken::new(),
             runs: TaskTracker::new(),
         }))
@@ -108,9 +140,17 @@ impl Handle {
         let place = self.place(&call.owner)?;
         let inner = Arc::clone(&self.0);
         let id = InvocationId::from_random((self.0.config.random)());
+        let (owner, subject) = (call.owner.clone(), format!("tool:{}", call.tool));
         let prepared = {
             let id = id.clone();
-            blocking(move || prepare::tool(&inner, id, call)).await?
+            blocking(move || prepare::tool(&inner, id, call)).await
+        };
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.0.audit.refused_call(&id, &owner, subject, &error).await;
+                return Err(error);
+            }
         };
         Ok(self.start(place, id, std::future::ready(Ok(prepared)), None))
     }
@@ -122,14 +162,20 @@ impl Handle {
         let id = InvocationId::from_random((self.0.config.random)());
         let stdin = call.stdin.take();
         let run = id.clone();
+        let (audit, owner) = (self.0.audit.clone(), call.owner.clone());
         let prepared = async move {
+            let refused = id.clone();
             let staging = Arc::clone(&inner.staging).acquire_owned().await;
             let work = move || {
                 // Kept while it works, though the caller may be gone by then.
                 let _staging = staging;
                 prepare::program(&inner, id, call)
             };
-            blocking(work).await
+            let prepared = blocking(work).await;
+            if let Err(error) = &prepared {
+                audit.refused_call(&refused, &owner, "exec".to_owned(), error).await;
+            }
+            prepared
         };
         Ok(self.start(place, run, prepared, stdin))
     }
@@ -171,6 +217,11 @@ impl Handle {
         self.0.execute.status().await
     }
 
+    /// Where refusals and steps are written.
+    pub fn audit(&self) -> &Audit {
+        &self.0.audit
+    }
+
     /// Changes whenever a run's log has grown.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.0.written.subscribe()
@@ -181,6 +232,7 @@ impl Handle {
         self.0.stop.cancel();
         self.0.runs.close();
         self.0.runs.wait().await;
+        self.0.audit.settle().await;
     }
 }
 
@@ -223,8 +275,10 @@ mod tests {
         let (store, _) = Store::open(dir.path(), aria_store::Config::default()).unwrap();
         let limits = DeviceLimits { default: Limits::default(), max: Limits::default() };
         let places = PlacesMax { running: 1, total: 8, per_owner: 8 };
-        let config = Config { limits, places, clock: || UnixMs(1), random: || [7; 16] };
-        let handle = Handle::new(store, Arc::new(NoEngine), config);
+        let config = Config { limits, places, budget: Budget::default(), clock: || UnixMs(1), random: || [7; 16] };
+        let egress = Egress::new(NetSettings::default()).unwrap();
+        let network = Network { egress, secrets: Secrets::open(dir.path()).unwrap() };
+        let handle = Handle::new(store, Arc::new(NoEngine), config, network);
         let mut other = handle.place("bob").unwrap();
         assert!(other.try_start());
 
@@ -238,6 +292,7 @@ mod tests {
             limits: Limits::default(),
             profile: Profile::Tool,
             files: vec![],
+            session: None,
             stdin: None,
         };
         let mut events = handle.exec(call).await.unwrap();

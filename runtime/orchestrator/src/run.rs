@@ -7,13 +7,15 @@ use aria_core::guest::GuestRecord;
 use aria_core::invocation::State;
 use aria_core::outcome::{self, Failed, FailedReason, Outcome};
 use aria_core::port::{ByteSource, EndReason, Ended, ExecuteError, Usage};
-use aria_core::{FileRef, InvocationId, UnixMs};
-use aria_store::{LogEntry, LogSource, NewRun, RunEnd};
+use aria_core::{FileRef, InvocationId, UnixMs, session};
+use aria_store::{LogEntry, LogSource, NewRun, RunEnd, run_subject};
 use tokio::sync::mpsc;
 
-use crate::collect::Collector;
+use crate::audit::Whose;
+use crate::collect::{Collector, Taken};
 use crate::error::InvokeError;
-use crate::event::{Finished, RunEvent};
+use crate::event::{Finished, RunEvent, SessionChanges};
+use crate::guest::{self, lease::LiveLease};
 use crate::places::Place;
 use crate::prepare::{Kind, Prepared};
 use crate::sink::{Shared, Sink, Trouble, Watched};
@@ -57,12 +59,13 @@ pub(crate) async fn run(
         Ok(Err(error)) => return deliver(&inner, &events, Err(error)).await,
         Err(by) => {
             let outcome = Outcome::Cancelled { by: by.to_owned() };
-            let finished = Finished { invocation: id, outcome, usage: Usage::default() };
+            let finished = Finished { invocation: id, outcome, usage: Usage::default(), session: None };
             return deliver(&inner, &events, Ok(RunEvent::Finished(finished))).await;
         }
     };
     let Prepared { id, owner, tool, bundle, kind, request, held } = run;
     let row = NewRun { id: id.clone(), tool, bundle: Some(bundle), owner: owner.clone(), started_at: now(&inner) };
+    let whose = Whose { owner: owner.clone(), subject: run_subject(&row.tool) };
     let store = inner.store.clone();
     if let Err(error) = blocking(move || store.begin_run(&row).map_err(InvokeError::Store)).await {
         let _ = tokio::task::spawn_blocking(move || drop(held)).await;
@@ -70,7 +73,13 @@ pub(crate) async fn run(
     }
     let shared = Arc::new(Shared::default());
     let wall = Duration::from_millis(request.limits.wall_ms);
+    let lease = Arc::new(LiveLease::new(&owner, &request.tokens, inner.config.budget));
+    inner.leases.add(&lease);
+    let door = || guest::door(&inner, &id, &owner, Arc::clone(&lease), 0);
+    let (door, frames) = request.door_frames.as_ref().map(|_| door()).unzip();
     let mut sink = Sink {
+        lease: Arc::clone(&lease),
+        door,
         inner: Arc::clone(&inner),
         shared: Arc::clone(&shared),
         invocation: id.clone(),
@@ -85,18 +94,24 @@ pub(crate) async fn run(
     };
     let begun = Instant::now();
     let end = {
-        let execution = inner.execute.execute(request, stdin, None, &mut sink);
+        let execution = inner.execute.execute(request, stdin, frames, &mut sink);
         drive(&inner, &id, &shared, &events, wall, execution).await
     };
+    lease.over("the run has ended");
+    // What the guest asked for and did not get ends with its door.
     let Sink { record, collector, trouble, .. } = sink;
     let usage = usage(&end, begun);
-    let files = Sink::files(collector, trouble);
+    let (files, session) = match Sink::taken(collector, trouble) {
+        Ok(Taken { files, session }) => (Ok(files), session),
+        Err(trouble) => (Err(trouble), None),
+    };
     // Checking a large answer and mapping a stack take time that all other runs need.
     let judged = blocking(move || judge(end, &record, files, &kind).map(|outcome| mapped(outcome, &kind))).await;
+    let session = session.filter(|_| judged.as_ref().is_ok_and(returned));
     // The program is gone, so the next may run while this one's caller is told; what is on disk goes first.
     let running = place.running();
     let cleared = tokio::task::spawn_blocking(move || drop((held, running)));
-    finish(&inner, id, &shared, judged, usage, &events).await;
+    finish(&inner, id, whose, &shared, judged, (usage, session), &events).await;
     let _ = cleared.await;
     drop(place);
 }
@@ -133,7 +148,7 @@ async fn drive(
     loop {
         tokio::select! {
             biased;
-            ended = &mut execution => return ended.map_or_else(End::Failed, End::Ended),
+            ended = &mut execution => return ended.map_or_else(|error| End::Failed(unscoped(error, id)), End::Ended),
             () = events.closed() => return End::Cancelled("caller"),
             () = inner.stop.cancelled() => return End::Cancelled("shutdown"),
             _ = tick.tick() => {}
@@ -147,6 +162,11 @@ async fn drive(
             return end;
         }
     }
+}
+
+/// The error in the caller's words, who knows nothing of the scope of its workspace.
+fn unscoped(error: ExecuteError, id: &InvocationId) -> ExecuteError {
+    ExecuteError { message: session::unscoped(&error.message, id), ..error }
 }
 
 /// What a look at the clock says of a living run.
@@ -209,6 +229,15 @@ fn judge(
     }
 }
 
+/// Whether the program came to its own end. What another one left is in the middle of something.
+fn returned(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Succeeded { .. } => true,
+        Outcome::Failed(failed) => failed.reason == FailedReason::Exited,
+        Outcome::Cancelled { .. } | Outcome::Refused { .. } => false,
+    }
+}
+
 /// The outcome with its stack in the author's terms. Reads files of the bundle.
 fn mapped(outcome: Outcome, kind: &Kind) -> Outcome {
     match (outcome, kind) {
@@ -223,9 +252,10 @@ fn mapped(outcome: Outcome, kind: &Kind) -> Outcome {
 async fn finish(
     inner: &Arc<Inner>,
     id: InvocationId,
+    whose: Whose,
     shared: &Shared,
     judged: Result<Outcome, InvokeError>,
-    usage: Usage,
+    (usage, session): (Usage, Option<SessionChanges>),
     events: &Sender,
 ) {
     let (label, message) = match &judged {
@@ -244,12 +274,24 @@ async fn finish(
     };
     write_log(inner, &id, entries).await;
     tracing::info!(invocation_id = %id, outcome = %label, duration_ms = usage.wall_ms, "invocation finished");
-    let answer = judged.map(|outcome| RunEvent::Finished(Finished { invocation: id.clone(), outcome, usage }));
-    deliver(inner, events, answer).await;
-    let end = RunEnd { outcome: label, message, usage, ended_at: now(inner) };
+    let audit = whose.row(&inner.audit, &id, &label, &judged, &usage);
+    let finished = |outcome| RunEvent::Finished(Finished { invocation: id.clone(), outcome, usage, session });
+    let answer = judged.map(finished);
+    let refused = label == "refused";
+    let end = RunEnd { outcome: label, message, usage, ended_at: now(inner), audit };
     let store = inner.store.clone();
-    if let Err(error) = blocking(move || store.end_run(&id, &end).map_err(InvokeError::Store)).await {
-        tracing::error!(error = &error as &dyn std::error::Error, "write the end of a run");
+    let write = async {
+        if let Err(error) = blocking(move || store.end_run(&id, &end).map_err(InvokeError::Store)).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "write the end of a run");
+        }
+    };
+    // A refusal is told when it can be looked up.
+    if refused {
+        write.await;
+        deliver(inner, events, answer).await;
+    } else {
+        deliver(inner, events, answer).await;
+        write.await;
     }
 }
 

@@ -4,7 +4,7 @@ use aria_core::{Digest, UnixMs};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::db::{count, digest, doing, int, lock};
-use crate::{Store, StoreError};
+use crate::{AuditEvent, AuditKind, Detail, Store, StoreError};
 
 /// What an identity may do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,22 +49,22 @@ pub struct Credential {
 }
 
 impl Store {
-    /// Enrols a key, durably. The same key again changes subject, role and time, and lifts a revocation.
+    /// Enrols a key on behalf of `by`, durably. The same key again changes subject, role and time, and lifts a revocation.
     ///
     /// With `once`, only the first key ever to come with that text succeeds: the right is used up in the same commit. The same
     /// key may repeat it (its answer may have been lost); another one gets `AlreadyUsed`.
-    pub fn enroll(&self, credential: &Credential, once: Option<&str>) -> Result<(), StoreError> {
-        let mut db = lock(&self.inner.db);
-        let step = db.durable.transaction().map_err(doing("begin enrolment"))?;
-        if let Some(right) = once {
-            use_right(&step, right, &credential.spki)?;
-        }
+    pub fn enroll(&self, credential: &Credential, once: Option<&str>, by: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO credential (spki, subject, role, added_at, revoked_at) VALUES (?1, ?2, ?3, ?4, ?5)
             ON CONFLICT (spki) DO UPDATE SET subject = ?2, role = ?3, added_at = ?4, revoked_at = ?5";
         let Credential { spki, subject, role, added_at, revoked_at } = credential;
         let values = params![spki.hex(), subject, role.as_str(), int(added_at.0), revoked_at.map(|time| int(time.0))];
-        step.execute(sql, values).map_err(doing("enrol a key"))?;
-        step.commit().map_err(doing("commit enrolment"))
+        let detail = Detail::default().text("subject", subject).text("role", role.as_str());
+        let row = audit(AuditKind::CredentialEnrolled, spki, by, *added_at, detail);
+        lock(&self.inner.db).audited(true, &self.inner.config, |step| {
+            once.map_or(Ok(()), |right| use_right(step, right, spki))?;
+            step.execute(sql, values).map_err(doing("enrol a key"))?;
+            Ok(((), [row]))
+        })
     }
 
     /// The key's credential, revoked or not.
@@ -84,11 +84,30 @@ impl Store {
         rows.map(|row| row.map_err(doing("list keys"))?).collect()
     }
 
-    /// Revokes a key, durably; `false` when there is no live one.
-    pub fn revoke(&self, spki: &Digest, now: UnixMs) -> Result<bool, StoreError> {
-        let sql = "UPDATE credential SET revoked_at = ?2 WHERE spki = ?1 AND revoked_at IS NULL";
-        let changed = lock(&self.inner.db).durable.execute(sql, params![spki.hex(), int(now.0)]);
-        Ok(changed.map_err(doing("revoke a key"))? == 1)
+    /// Revokes a key on behalf of `by`, durably; `false` when there is no live one.
+    pub fn revoke(&self, spki: &Digest, by: &str, now: UnixMs) -> Result<bool, StoreError> {
+        let sql = "UPDATE credential SET revoked_at = ?2 WHERE spki = ?1 AND revoked_at IS NULL RETURNING subject";
+        lock(&self.inner.db).audited(true, &self.inner.config, |step| {
+            let revoked = step.query_row(sql, params![spki.hex(), int(now.0)], |row| row.get(0)).optional();
+            let subject: Option<String> = revoked.map_err(doing("revoke a key"))?;
+            let row = subject.as_deref().map(|subject| {
+                audit(AuditKind::CredentialRevoked, spki, by, now, Detail::default().text("subject", subject))
+            });
+            Ok((row.is_some(), row.into_iter().collect::<Vec<_>>()))
+        })
+    }
+}
+
+fn audit(kind: AuditKind, spki: &Digest, by: &str, at: UnixMs, detail: Detail) -> AuditEvent {
+    let reason = String::new();
+    AuditEvent {
+        at,
+        kind,
+        owner: by.to_owned(),
+        invocation: None,
+        subject: format!("key:{}", spki.hex()),
+        reason,
+        detail,
     }
 }
 

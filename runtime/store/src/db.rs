@@ -11,10 +11,11 @@ use rusqlite::{Connection, Row};
 
 use aria_core::Digest;
 
+use crate::audit::Room;
 use crate::error::StoreError;
 
 /// Every schema this program knows, oldest first. A published one is never changed.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("../migrations/1.sql"), include_str!("../migrations/2.sql")];
 
 pub(crate) struct Db {
     pub(crate) durable: Connection,
@@ -23,6 +24,8 @@ pub(crate) struct Db {
     pub(crate) logs_bytes: u64,
     /// Rows of `run`.
     pub(crate) runs: u64,
+    /// What the audit takes.
+    pub(crate) audit: Room,
 }
 
 /// Names the step a database error came from.
@@ -60,12 +63,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Db {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let mut durable = connect(path, "FULL")?;
-        migrate(&mut durable)?;
+        migrate(&mut durable, &MIGRATIONS)?;
         let relaxed = connect(path, "NORMAL")?;
         let one = |sql| durable.query_row(sql, [], |row| row.get(0)).map(count).map_err(doing("count kept rows"));
         let logs_bytes = one("SELECT coalesce(sum(bytes), 0) FROM log")?;
         let runs = one("SELECT count(*) FROM run")?;
-        Ok(Self { durable, relaxed, logs_bytes, runs })
+        let audit = Room::load(&durable)?;
+        Ok(Self { durable, relaxed, logs_bytes, runs, audit })
     }
 }
 
@@ -76,7 +80,7 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn connect(path: &Path, synchronous: &str) -> Result<Connection, StoreError> {
+pub(crate) fn connect(path: &Path, synchronous: &str) -> Result<Connection, StoreError> {
     let connection = Connection::open(path).map_err(doing("open database"))?;
     let set = |name, value| connection.pragma_update(None, name, value).map_err(doing("configure database"));
     set("journal_mode", "WAL")?;
@@ -88,14 +92,15 @@ fn connect(path: &Path, synchronous: &str) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let known = MIGRATIONS.len() as i64;
+/// Brings a database to the newest of these schemas.
+pub(crate) fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {
+    let known = migrations.len() as i64;
     let found: i64 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(doing("read schema version"))?;
     if !(0..=known).contains(&found) {
         return Err(StoreError::SchemaTooNew { found, known });
     }
-    for (version, sql) in (1i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+    for (version, sql) in (1i64..).zip(migrations).filter(|(version, _)| *version > found) {
         let step = connection.transaction().map_err(doing("begin migration"))?;
         step.execute_batch(sql).map_err(doing("migrate database"))?;
         step.pragma_update(None, "user_version", version).map_err(doing("write schema version"))?;

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aria_core::{InvocationId, UnixMs};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use rusqlite::Connection;
@@ -17,6 +18,8 @@ use crate::db::{Db, count, doing, lock, reader};
 use crate::error::StoreError;
 use crate::files::{io_error, make_directory, names, remove, sync_directory};
 use crate::registry::Leases;
+use crate::state::{State, StateLimits};
+use crate::{AuditEvent, AuditKind, Detail, run_subject};
 
 /// Bounds of what is kept.
 #[derive(Clone, Debug)]
@@ -41,6 +44,12 @@ pub struct Config {
     pub logs_bytes_max: u64,
     /// Most run rows; the oldest go first.
     pub runs_max: u64,
+    /// What tools keep.
+    pub state: StateLimits,
+    /// Most audit rows.
+    pub audit_rows_max: u64,
+    /// All audit rows together.
+    pub audit_bytes_max: u64,
 }
 
 impl Default for Config {
@@ -56,6 +65,9 @@ impl Default for Config {
             log_tail_bytes_max: 64 << 10,
             logs_bytes_max: 256 << 20,
             runs_max: 100_000,
+            state: StateLimits::default(),
+            audit_rows_max: 200_000,
+            audit_bytes_max: 64 << 20,
         }
     }
 }
@@ -95,6 +107,8 @@ pub(crate) struct Inner {
     pub(crate) blob_state: Mutex<BlobState>,
     pub(crate) db: Mutex<Db>,
     pub(crate) reads: Mutex<Connection>,
+    /// What tools keep, with locks of its own.
+    pub(crate) state: State,
     /// Numbers names in `staging`.
     pub(crate) staged: AtomicU64,
     _alone: Flock<File>,
@@ -119,8 +133,9 @@ impl Store {
                 .map_err(io_error("set mode of", directory))?;
         }
         let path = data_dir.join("aria.db");
-        let db = Db::open(&path)?;
+        let mut db = Db::open(&path)?;
         let reads = reader(&path)?;
+        let state = State::open(&data_dir.join("state.db"), config.state)?;
         sync_directory(data_dir)?;
         let recovered = Recovered {
             staging_removed: sweep(&staging)?,
@@ -128,7 +143,7 @@ impl Store {
             bundles_lost: forget_bundles(&db.durable, &bundles)?,
             blobs_removed: remove_strays(&blobs, &listed(&db.durable, "SELECT sha256 FROM blob")?)?,
             blobs_lost: forget_blobs(&db.durable, &blobs)?,
-            runs_lost: end_runs(&db.durable)?,
+            runs_lost: end_runs(&mut db, &config)?,
         };
         let inner = Inner {
             blob_state: Mutex::new(BlobState::load(&db.durable)?),
@@ -140,6 +155,7 @@ impl Store {
             leases: Mutex::new(Leases::default()),
             db: Mutex::new(db),
             reads: Mutex::new(reads),
+            state,
             staged: AtomicU64::new(0),
             _alone: alone,
         };
@@ -226,6 +242,28 @@ fn forget_blobs(connection: &Connection, blobs: &Path) -> Result<usize, StoreErr
     Ok(lost.len())
 }
 
-fn end_runs(connection: &Connection) -> Result<usize, StoreError> {
-    connection.execute("UPDATE run SET outcome = 'LOST' WHERE outcome = ''", []).map_err(doing("end lost runs"))
+/// When they ended is not known: it was after whatever was written last.
+fn end_runs(db: &mut Db, config: &Config) -> Result<usize, StoreError> {
+    db.audited(true, config, |step| {
+        let last = "SELECT max(coalesce(max(at), 0), (SELECT coalesce(max(started_at), 0) FROM run)) FROM audit";
+        let last = step.query_row(last, [], |row| row.get(0)).map_err(doing("find the last event"))?;
+        let sql = "UPDATE run SET outcome = 'LOST' WHERE outcome = '' RETURNING id, tool, owner";
+        let mut statement = step.prepare(sql).map_err(doing("end lost runs"))?;
+        let rows = statement
+            .query_map([], |row| {
+                let (id, tool): (String, String) = (row.get(0)?, row.get(1)?);
+                Ok(AuditEvent {
+                    at: UnixMs(count(last)),
+                    kind: AuditKind::CallFinished,
+                    owner: row.get(2)?,
+                    invocation: InvocationId::parse(&id).ok(),
+                    subject: run_subject(&tool),
+                    reason: "LOST".to_owned(),
+                    detail: Detail::default().text("message", "the daemon ended before the run"),
+                })
+            })
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(doing("end lost runs"))?;
+        Ok((rows.len(), rows))
+    })
 }

@@ -17,6 +17,7 @@ use crate::db::{count, digest, doing, int, lock, read};
 use crate::error::StoreError;
 use crate::files::{io_error, remove};
 use crate::open::{Inner, Store};
+use crate::{AuditEvent, AuditKind, Detail};
 
 /// A bundle about to be installed.
 #[derive(Clone, Debug)]
@@ -189,8 +190,14 @@ impl Store {
         found.ok_or_else(|| StoreError::BundleUnknown(shown(name, version)))
     }
 
-    /// Removes one version, or all with `None`. Running calls keep their files until their lease ends.
-    pub fn remove_bundle(&self, name: &Name, version: Option<&str>) -> Result<Vec<BundleRecord>, StoreError> {
+    /// Removes one version, or all with `None`, on behalf of `by`. Running calls keep their files until their lease ends.
+    pub fn remove_bundle(
+        &self,
+        name: &Name,
+        version: Option<&str>,
+        by: &str,
+        now: UnixMs,
+    ) -> Result<Vec<BundleRecord>, StoreError> {
         let _alone = lock(&self.inner.installing);
         let removed = match version {
             Some(version) => self.find(name, version)?.into_iter().collect(),
@@ -200,7 +207,11 @@ impl Store {
             return Err(StoreError::BundleUnknown(shown(name, version)));
         }
         let sql = "DELETE FROM bundle WHERE name = ?1 AND (?2 IS NULL OR version = ?2)";
-        lock(&self.inner.db).durable.execute(sql, params![name.as_str(), version]).map_err(doing("remove bundle"))?;
+        let rows: Vec<_> = removed.iter().map(|bundle| audit(AuditKind::BundleRemoved, bundle, by, now)).collect();
+        lock(&self.inner.db).audited(true, &self.inner.config, |step| {
+            step.execute(sql, params![name.as_str(), version]).map_err(doing("remove bundle"))?;
+            Ok(((), rows))
+        })?;
         removed.iter().try_for_each(|record| self.release(&record.digest))?;
         Ok(removed)
     }
@@ -238,21 +249,8 @@ impl Store {
     fn insert(&self, bundle: NewBundle, now: UnixMs) -> Result<BundleRecord, StoreError> {
         let NewBundle { name, version, digest, interface_digest, authority_digest, .. } = bundle;
         let NewBundle { size_bytes, unpacked_bytes, manifest_json, owner, .. } = bundle;
-        let sql = format!("INSERT INTO bundle ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
-        let values = params![
-            name.as_str(),
-            version,
-            digest.hex(),
-            interface_digest.hex(),
-            authority_digest.hex(),
-            int(size_bytes),
-            int(unpacked_bytes),
-            manifest_json,
-            owner,
-            int(now.0),
-        ];
-        lock(&self.inner.db).durable.execute(&sql, values).map_err(doing("install bundle"))?;
-        Ok(BundleRecord {
+        let installed_at = now;
+        let record = BundleRecord {
             name,
             version,
             digest,
@@ -262,8 +260,27 @@ impl Store {
             unpacked_bytes,
             manifest_json,
             owner,
-            installed_at: now,
-        })
+            installed_at,
+        };
+        let sql = format!("INSERT INTO bundle ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
+        let values = params![
+            record.name.as_str(),
+            record.version,
+            record.digest.hex(),
+            record.interface_digest.hex(),
+            record.authority_digest.hex(),
+            int(record.size_bytes),
+            int(record.unpacked_bytes),
+            record.manifest_json,
+            record.owner,
+            int(now.0),
+        ];
+        let row = audit(AuditKind::BundleInstalled, &record, &record.owner, now);
+        lock(&self.inner.db).audited(true, &self.inner.config, |step| {
+            step.execute(&sql, values).map_err(doing("install bundle"))?;
+            Ok(((), [row]))
+        })?;
+        Ok(record)
     }
 
     fn check_quota(&self, needed_bytes: u64) -> Result<(), StoreError> {
@@ -310,6 +327,14 @@ impl Inner {
     pub(crate) fn staged_path(&self, kind: &str) -> PathBuf {
         self.staging.join(format!("{kind}-{}", self.staged.fetch_add(1, Ordering::Relaxed)))
     }
+}
+
+fn audit(kind: AuditKind, bundle: &BundleRecord, by: &str, at: UnixMs) -> AuditEvent {
+    let detail = Detail::default()
+        .text("digest", &bundle.digest.to_string())
+        .text("authority", &bundle.authority_digest.to_string());
+    let subject = format!("bundle:{}@{}", bundle.name, bundle.version);
+    AuditEvent { at, kind, owner: by.to_owned(), invocation: None, subject, reason: String::new(), detail }
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Result<BundleRecord, StoreError>> {

@@ -5,7 +5,7 @@ use aria_core::{Digest, InvocationId, UnixMs};
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::db::{Db, count, doing, int, lock};
-use crate::{Store, StoreError};
+use crate::{AuditEvent, Store, StoreError};
 
 /// A run that begins.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct RunEnd {
     pub usage: Usage,
     /// When.
     pub ended_at: UnixMs,
+    /// Its audit row, in the same commit; `None`: it is counted in another one.
+    pub audit: Option<AuditEvent>,
 }
 
 /// A run as kept.
@@ -90,10 +92,12 @@ impl Store {
             int(stdout_bytes),
             int(stderr_bytes),
         ];
-        match lock(&self.inner.db).durable.execute(sql, values).map_err(doing("end a run"))? {
-            1 => Ok(()),
-            _ => Err(StoreError::RunUnknown(id.to_string())),
-        }
+        lock(&self.inner.db).audited(true, &self.inner.config, |step| {
+            match step.execute(sql, values).map_err(doing("end a run"))? {
+                1 => Ok(((), end.audit.as_slice())),
+                _ => Err(StoreError::RunUnknown(id.to_string())),
+            }
+        })
     }
 
     /// One run.

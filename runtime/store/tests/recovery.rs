@@ -77,7 +77,7 @@ fn a_removed_bundle_in_use_at_the_crash_is_gone_after_it() {
     install(&store, bundle("weather", "0.1.0")).expect("install");
     let bundles = store.bundles_dir();
     let lease = store.lease_bundle(&bundle("weather", "0.1.0").digest).expect("lease");
-    store.remove_bundle(&name("weather"), None).expect("remove");
+    store.remove_bundle(&name("weather"), None, "root", NOW).expect("remove");
     let copy = tempfile::tempdir().expect("tempdir");
     copy_all(directory.path(), copy.path());
     assert_eq!(entries(&bundles).len(), 1);

@@ -72,8 +72,8 @@ fn what_is_not_installed_is_unknown() {
     let absent = [
         store.bundle(&name("wind"), None).map(drop),
         store.bundle(&name("weather"), Some("0.1")).map(drop),
-        store.remove_bundle(&name("wind"), None).map(drop),
-        store.remove_bundle(&name("weather"), Some("' OR 1=1 --")).map(drop),
+        store.remove_bundle(&name("wind"), None, "root", NOW).map(drop),
+        store.remove_bundle(&name("weather"), Some("' OR 1=1 --"), "root", NOW).map(drop),
         store.lease_bundle(&support::sha256(b"none")).map(drop),
     ];
     for answer in absent {
@@ -88,9 +88,9 @@ fn removing_takes_one_version_or_all() {
     for version in ["0.1.0", "0.2.0", "0.3.0"] {
         install(&store, bundle("weather", version)).expect("install");
     }
-    assert_eq!(store.remove_bundle(&name("weather"), Some("0.2.0")).expect("one").len(), 1);
+    assert_eq!(store.remove_bundle(&name("weather"), Some("0.2.0"), "root", NOW).expect("one").len(), 1);
     assert_eq!(entries(&store.bundles_dir()).len(), 2);
-    assert_eq!(store.remove_bundle(&name("weather"), None).expect("all").len(), 2);
+    assert_eq!(store.remove_bundle(&name("weather"), None, "root", NOW).expect("all").len(), 2);
     assert!(entries(&store.bundles_dir()).is_empty() && entries(&store.staging_dir()).is_empty());
 }
 
@@ -100,7 +100,7 @@ fn a_removed_bundle_keeps_its_files_until_the_last_lease_ends() {
     let digest = bundle("weather", "0.1.0").digest;
     install(&store, bundle("weather", "0.1.0")).expect("install");
     let (one, two) = (store.lease_bundle(&digest).expect("lease"), store.lease_bundle(&digest).expect("lease"));
-    store.remove_bundle(&name("weather"), None).expect("remove");
+    store.remove_bundle(&name("weather"), None, "root", NOW).expect("remove");
     assert_eq!(store.lease_bundle(&digest).expect_err("gone").reason(), "BUNDLE_UNKNOWN");
     drop(one);
     assert!(two.app_dir().join("main.js").exists());
@@ -116,7 +116,7 @@ fn a_bundle_that_comes_back_while_in_use_stays() {
     let digest = bundle("weather", "0.1.0").digest;
     install(&store, bundle("weather", "0.1.0")).expect("install");
     let lease = store.lease_bundle(&digest).expect("lease");
-    store.remove_bundle(&name("weather"), None).expect("remove");
+    store.remove_bundle(&name("weather"), None, "root", NOW).expect("remove");
     assert!(matches!(install(&store, bundle("weather", "0.1.0")), Ok(Installed::Now(_))));
     let app = lease.app_dir();
     drop(lease);
@@ -129,7 +129,7 @@ fn a_failed_reinstall_still_removes_the_doomed_directory() {
     let digest = bundle("weather", "0.1.0").digest;
     install(&store, bundle("weather", "0.1.0")).expect("install");
     let lease = store.lease_bundle(&digest).expect("lease");
-    store.remove_bundle(&name("weather"), None).expect("remove");
+    store.remove_bundle(&name("weather"), None, "root", NOW).expect("remove");
     store.install(bundle("weather", "0.1.0"), NOW, |_| Err("disk".into())).expect_err("not placed");
     drop(lease);
     assert!(entries(&store.bundles_dir()).is_empty());
@@ -157,7 +157,7 @@ fn the_quota_counts_what_is_installed() {
     let error = install(&store, bundle("c", "1.0.0")).expect_err("9000 of 7000");
     assert_eq!((error.reason(), error.kind()), ("DISK_QUOTA", ErrorKind::Exhausted));
     assert!(matches!(install(&store, bundle("a", "1.0.0")), Ok(Installed::Before(_))));
-    store.remove_bundle(&name("b"), None).expect("room");
+    store.remove_bundle(&name("b"), None, "root", NOW).expect("room");
     install(&store, bundle("c", "1.0.0")).expect("6000 of 7000");
 }
 
@@ -168,7 +168,7 @@ fn versions_are_counted_also_when_they_are_small() {
     install(&store, bundle("a", "1.0.1")).expect("2 of 2");
     let error = install(&store, bundle("a", "1.0.2")).expect_err("3 of 2");
     assert_eq!((error.reason(), error.kind()), ("DISK_QUOTA", ErrorKind::Exhausted));
-    store.remove_bundle(&name("a"), Some("1.0.0")).expect("room");
+    store.remove_bundle(&name("a"), Some("1.0.0"), "root", NOW).expect("room");
     install(&store, bundle("a", "1.0.2")).expect("2 of 2");
 }
 
@@ -204,7 +204,7 @@ fn leases_and_removals_at_once_leave_all_or_nothing() {
                     }
                 });
             }
-            scope.spawn(|| store.remove_bundle(&name("weather"), None).expect("remove"));
+            scope.spawn(|| store.remove_bundle(&name("weather"), None, "root", NOW).expect("remove"));
         });
         assert!(entries(&store.bundles_dir()).is_empty());
     }

@@ -192,29 +192,29 @@ fn all_logs_together_are_bounded_and_the_oldest_run_loses_first() {
 fn a_key_is_enrolled_found_revoked_and_enrolled_again() {
     let (directory, store) = fresh();
     assert_eq!(store.credential(&sha256(b"key")).expect("look up"), None);
-    store.enroll(&credential(b"key"), None).expect("enrol");
-    assert!(store.revoke(&sha256(b"key"), later(5)).expect("revoke"));
-    assert!(!store.revoke(&sha256(b"key"), later(6)).expect("only once"));
-    assert!(!store.revoke(&sha256(b"other"), later(6)).expect("unknown"));
+    store.enroll(&credential(b"key"), None, "root").expect("enrol");
+    assert!(store.revoke(&sha256(b"key"), "root", later(5)).expect("revoke"));
+    assert!(!store.revoke(&sha256(b"key"), "root", later(6)).expect("only once"));
+    assert!(!store.revoke(&sha256(b"other"), "root", later(6)).expect("unknown"));
     drop(store);
     let (store, _) = open(directory.path());
     assert_eq!(store.credential(&sha256(b"key")).expect("look up").and_then(|key| key.revoked_at), Some(later(5)));
     let again = Credential { subject: "bea".into(), role: Role::Caller, added_at: later(9), ..credential(b"key") };
-    store.enroll(&again, None).expect("enrol again");
+    store.enroll(&again, None, "root").expect("enrol again");
     assert_eq!(store.credentials().expect("list"), [again]);
 }
 
 #[test]
 fn a_one_time_right_is_used_once_and_only_by_its_key() {
     let (directory, store) = fresh();
-    store.enroll(&credential(b"first"), Some("tcp")).expect("first");
-    store.enroll(&credential(b"first"), Some("tcp")).expect("its answer was lost");
-    let error = store.enroll(&credential(b"second"), Some("tcp")).expect_err("used");
+    store.enroll(&credential(b"first"), Some("tcp"), "").expect("first");
+    store.enroll(&credential(b"first"), Some("tcp"), "").expect("its answer was lost");
+    let error = store.enroll(&credential(b"second"), Some("tcp"), "").expect_err("used");
     assert_eq!((error.reason(), error.kind()), ("ALREADY_USED", ErrorKind::Denied));
     assert_eq!(store.credential(&sha256(b"second")).expect("look up"), None);
-    store.enroll(&credential(b"second"), Some("other right")).expect("another right");
+    store.enroll(&credential(b"second"), Some("other right"), "").expect("another right");
     drop(store);
-    assert!(open(directory.path()).0.enroll(&credential(b"third"), Some("tcp")).is_err());
+    assert!(open(directory.path()).0.enroll(&credential(b"third"), Some("tcp"), "").is_err());
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn every_role_reads_back() {
     for (number, role) in (0u8..).zip([Role::Admin, Role::Operator, Role::Caller]) {
         let key = Digest::new([number; 32]);
         store
-            .enroll(&Credential { spki: key, role, added_at: UnixMs(number.into()), ..credential(b"") }, None)
+            .enroll(&Credential { spki: key, role, added_at: UnixMs(number.into()), ..credential(b"") }, None, "")
             .expect("enrol");
         assert_eq!(store.credential(&key).expect("look up").map(|key| key.role), Some(role));
     }

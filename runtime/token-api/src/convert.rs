@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aria_core::port::{
-    EndReason, Ended, EngineStatus, ExecuteError, ExecuteEvent, ExecuteRequest, Limits, Profile, Usage,
+    ChangeCounts, EndReason, Ended, EngineStatus, ExecuteError, ExecuteEvent, ExecuteRequest, Limits, Profile, Usage,
 };
 use aria_protocol::quilt::v1 as pb;
 use aria_types::ErrorKind;
@@ -29,9 +29,11 @@ pub(crate) fn request(request: ExecuteRequest, stdin: bool) -> Result<pb::Execut
         Profile::ToolNojit => pb::Profile::ToolNojit,
     };
     let workspace = request.workspace.map(|workspace| {
-        let dir = path("workspace", &workspace.dir)?;
-        Ok(pb::Workspace { dir, writable: workspace.writable, bytes_max: workspace.bytes_max })
+        let tree = path("workspace", &workspace.tree)?;
+        Ok(pb::Workspace { tree, writable: workspace.writable, collect: workspace.collect })
     });
+    let (prepare, shelf) = request.warm.map(|warm| (warm.prepare, warm.shelf)).unwrap_or_default();
+    let (shelf, prepare_shelf) = shelf.map(|shelf| (shelf.key, shelf.prepare)).unwrap_or_default();
     let program = pb::Program {
         argv: request.argv,
         env: request.env.into_iter().collect(),
@@ -43,8 +45,10 @@ pub(crate) fn request(request: ExecuteRequest, stdin: bool) -> Result<pb::Execut
         stdin,
         collect_out: request.collect_out,
         workspace: workspace.transpose()?,
-        shelf: request.shelf.unwrap_or_default(),
-        warm: request.warm,
+        warm: !prepare.is_empty(),
+        prepare,
+        shelf,
+        prepare_shelf,
     };
     Ok(pb::ExecuteRequest {
         execution_id: request.execution_id,
@@ -56,6 +60,8 @@ pub(crate) fn request(request: ExecuteRequest, stdin: bool) -> Result<pb::Execut
         priority: request.priority,
         wait_ms: request.wait_ms,
         subject: request.subject,
+        // A tool that is called has tokens of its own.
+        lent: false,
     })
 }
 
@@ -64,6 +70,7 @@ fn path(field: &str, path: &Path) -> Result<String, ExecuteError> {
         kind: ErrorKind::Invalid,
         reason: "SPEC_INVALID".to_owned(),
         message: format!("{field}: {path:?} is not UTF-8"),
+        metadata: std::collections::BTreeMap::new(),
     })
 }
 
@@ -96,6 +103,9 @@ pub(crate) fn incoming(message: pb::ExecuteResponse) -> Incoming {
         },
         Some(Event::GuestFrame(frame)) => ExecuteEvent::Frame(frame),
         Some(Event::OutFile(file)) => ExecuteEvent::OutFile { name: file.name, size_bytes: file.size_bytes },
+        Some(Event::WorkspaceChanges(pb::WorkspaceChanges { added, changed, deleted, size_bytes })) => {
+            ExecuteEvent::WorkspaceChanges { changes: ChangeCounts { added, changed, deleted }, size_bytes }
+        }
         Some(Event::OutChunk(chunk)) => ExecuteEvent::OutChunk(chunk),
     };
     Incoming::Event(event)
@@ -134,7 +144,7 @@ pub(crate) fn status(status: pb::StatusResponse) -> EngineStatus {
 
 #[cfg(test)]
 mod tests {
-    use aria_core::port::Workspace;
+    use aria_core::port::{Shelf, Warm, Workspace};
 
     use super::*;
 
@@ -176,9 +186,11 @@ mod tests {
             priority: 7,
             wait_ms: 8,
             subject: "tool:a.b".into(),
-            shelf: Some("shelf".into()),
-            warm: true,
-            workspace: Some(Workspace { dir: "/srv/work".into(), writable: true, bytes_max: 9 }),
+            warm: Some(Warm {
+                prepare: b"any".to_vec(),
+                shelf: Some(Shelf { key: "shelf".into(), prepare: b"own".to_vec() }),
+            }),
+            workspace: Some(Workspace { tree: "/srv/tree".into(), writable: true, collect: true }),
         };
         let wire = request(asked.clone(), true).unwrap();
         assert_eq!((wire.parent_execution_id.as_str(), wire.subject.as_str()), ("parent", "tool:a.b"));
@@ -188,7 +200,8 @@ mod tests {
         assert_eq!((program.code_dir.as_str(), program.files[0].path.as_str()), ("/srv/code", "/srv/a"));
         assert_eq!(program.profile(), pb::Profile::ToolNoexec);
         assert_eq!((program.shelf.as_str(), program.warm), ("shelf", true));
-        let workspace = pb::Workspace { dir: "/srv/work".into(), writable: true, bytes_max: 9 };
+        assert_eq!((program.prepare.as_slice(), program.prepare_shelf.as_slice()), (&b"any"[..], &b"own"[..]));
+        let workspace = pb::Workspace { tree: "/srv/tree".into(), writable: true, collect: true };
         assert_eq!(program.workspace, Some(workspace));
         let limits = wire.limits.unwrap();
         assert_eq!((limits.memory_bytes, limits.pids, limits.cpu_millis), (1, 2, 3));

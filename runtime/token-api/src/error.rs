@@ -1,5 +1,7 @@
 //! From a gRPC status of the engine, or of the way to it, to the error of the port.
 
+use std::collections::BTreeMap;
+
 use aria_core::port::ExecuteError;
 use aria_types::ErrorKind;
 use tonic::{Code, Status};
@@ -10,7 +12,8 @@ use tonic_types::StatusExt;
 pub(crate) fn from_status(status: &Status) -> ExecuteError {
     if let Some(info) = status.get_details_error_info().filter(|info| info.domain == "quilt") {
         let message = status.message().to_owned();
-        return ExecuteError { kind: kind(status.code()), reason: info.reason, message };
+        let metadata = info.metadata.into_iter().collect();
+        return ExecuteError { kind: kind(status.code()), reason: info.reason, message, metadata };
     }
     match status.code() {
         // The engine's decoder refuses a message above its bound before the service sees it.
@@ -18,11 +21,13 @@ pub(crate) fn from_status(status: &Status) -> ExecuteError {
             kind: ErrorKind::Invalid,
             reason: "SPEC_INVALID".to_owned(),
             message: status.message().to_owned(),
+            metadata: BTreeMap::new(),
         },
         Code::Unimplemented => ExecuteError {
             kind: ErrorKind::Unsupported,
             reason: "RPC_NOT_BUILT".to_owned(),
             message: status.message().to_owned(),
+            metadata: BTreeMap::new(),
         },
         _ => down(&describe(status)),
     }
@@ -31,7 +36,8 @@ pub(crate) fn from_status(status: &Status) -> ExecuteError {
 /// The engine cannot be reached, or is gone.
 pub(crate) fn down(why: &str) -> ExecuteError {
     let message = format!("the sync-engine cannot be reached: {why}");
-    ExecuteError { kind: ErrorKind::Unavailable, reason: "QUILT_DOWN".to_owned(), message }
+    let metadata = BTreeMap::new();
+    ExecuteError { kind: ErrorKind::Unavailable, reason: "QUILT_DOWN".to_owned(), message, metadata }
 }
 
 /// The innermost cause, which names what really happened; transports wrap it several times.
@@ -87,7 +93,10 @@ mod tests {
         check(&refusal(Code::Aborted, "TOKEN_BUSY"), ErrorKind::Conflict, "TOKEN_BUSY");
         check(&refusal(Code::Internal, "SANDBOX_STEP"), ErrorKind::Internal, "SANDBOX_STEP");
         check(&refusal(Code::ResourceExhausted, "QUEUE_FULL"), ErrorKind::Exhausted, "QUEUE_FULL");
-        assert_eq!(from_status(&refusal(Code::Aborted, "TOKEN_BUSY")).message, "why");
+        let facts = HashMap::from([("fix".to_owned(), "arc policy add".to_owned())]);
+        let details = ErrorDetails::with_error_info("TOKEN_NOT_ALLOWED", "quilt", facts);
+        let error = from_status(&Status::with_error_details(Code::PermissionDenied, "why", details));
+        assert_eq!((error.message.as_str(), error.metadata["fix"].as_str()), ("why", "arc policy add"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! stream, and the engine kills, cleans and releases. Nothing is retried here.
 
 mod convert;
+mod engine;
 mod error;
 mod execute;
 
@@ -18,6 +19,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
+
+pub use engine::{Blocker, Capacity, EngineEvent, EngineEvents, Held, Leases, Rule, Rules, Waiting};
 
 /// A Unix socket answers at once or not at all.
 const CONNECT_MAX: Duration = Duration::from_secs(5);

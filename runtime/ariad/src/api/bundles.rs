@@ -97,7 +97,8 @@ impl pb::bundles_server::Bundles for Bundles {
         let store = self.0.store.clone();
         let removed = blocking(move || {
             let version = (!version.is_empty()).then_some(version.as_str());
-            let records = store.remove_bundle(&self::name(&name)?, version).map_err(status::store)?;
+            let records =
+                store.remove_bundle(&self::name(&name)?, version, &caller.subject, now()).map_err(status::store)?;
             for record in &records {
                 tracing::info!(bundle = %record.name, version = %record.version, by = %caller.subject, "bundle removed");
             }

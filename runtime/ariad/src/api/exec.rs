@@ -6,15 +6,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aria_core::port::{BoxFuture, ByteSource, Limits, Profile};
-use aria_orchestrator::{Events, ExecCall};
+use aria_orchestrator::{Events, ExecCall, SessionInput};
 use aria_protocol::aria::v1 as pb;
+use aria_store::{AuditEvent, AuditKind, Detail};
 use aria_types::ErrorKind;
 use tokio::sync::oneshot;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Device;
 use super::convert::{blob, files, invalid, required, run_event};
+use super::{Device, now};
 use crate::auth::Caller;
 use crate::status::{self, refuse};
 
@@ -36,6 +37,7 @@ impl pb::exec_server::Exec for Exec {
         let caller = Caller::of(&request)?;
         if !self.0.exec {
             let message = "this device runs no programs; its operator may allow it with [api] exec = true";
+            self.0.handle.audit().refused(disabled(caller.subject, message)).await;
             return Err(refuse(ErrorKind::Denied, "EXEC_DISABLED", message));
         }
         let mut stream = request.into_inner();
@@ -65,6 +67,12 @@ impl pb::exec_server::Exec for Exec {
     }
 }
 
+fn disabled(owner: String, message: &str) -> AuditEvent {
+    let (kind, subject, reason) = (AuditKind::CallRefused, "exec".to_owned(), "EXEC_DISABLED".to_owned());
+    let detail = Detail::default().text("message", message);
+    AuditEvent { at: now(), kind, owner, invocation: None, subject, reason, detail }
+}
+
 fn call(owner: String, start: pb::RunStart) -> Result<ExecCall, Status> {
     let profile = match pb::Profile::try_from(start.profile) {
         Ok(pb::Profile::Unspecified | pb::Profile::Tool) => Profile::Tool,
@@ -88,8 +96,14 @@ fn call(owner: String, start: pb::RunStart) -> Result<ExecCall, Status> {
         },
         profile,
         files: files(&start.files)?,
+        session: start.session.map(session).transpose()?,
         stdin: None,
     })
+}
+
+fn session(session: pb::Session) -> Result<SessionInput, Status> {
+    let tree = blob(&required(session.tree, "start.session.tree")?)?.sha256;
+    Ok(SessionInput { tree, collect: session.collect })
 }
 
 /// The request stream as the program's stdin; the program reads, the client waits.

@@ -76,8 +76,8 @@ impl pb::node_server::Node for Node {
             revoked_at: None,
         };
         let once = matches!(caller.via, Via::EnrolKey { .. }).then(|| format!("enrol-key:{}", csr.key_sha256));
-        let store = device.store.clone();
-        blocking(move || store.enroll(&credential, once.as_deref()).map_err(closed)).await?;
+        let (store, by) = (device.store.clone(), enroller(&caller, &subject));
+        blocking(move || store.enroll(&credential, once.as_deref(), &by).map_err(closed)).await?;
         device
             .trust
             .insert(csr.key_sha256.clone(), trust::Credential { subject: subject.clone(), role, revoked: false });
@@ -102,9 +102,9 @@ impl pb::node_server::Node for Node {
             return Err(refuse(ErrorKind::NotFound, "CREDENTIAL_UNKNOWN", "no such key was ever enrolled"));
         }
         let digests = keys.iter().map(|key| digest(key)).collect::<Result<Vec<Digest>, _>>()?;
-        let store = self.0.store.clone();
+        let (store, by) = (self.0.store.clone(), caller.subject.clone());
         let revoke =
-            move || digests.iter().try_for_each(|key| store.revoke(key, now()).map(drop)).map_err(status::store);
+            move || digests.iter().try_for_each(|key| store.revoke(key, &by, now()).map(drop)).map_err(status::store);
         blocking(revoke).await?;
         for key in &keys {
             self.0.trust.revoke(key);
@@ -147,6 +147,11 @@ fn granted_role(device: &Device, caller: &Caller, csr: &Csr, subject: &str, aske
         }
         Via::EnrolKey { .. } => Ok(Role::Operator),
     }
+}
+
+/// Who enrols a key: a key the device was told to expect speaks for itself.
+fn enroller(caller: &Caller, subject: &str) -> String {
+    if caller.subject.is_empty() { subject.to_owned() } else { caller.subject.clone() }
 }
 
 fn subject(text: &str) -> Result<String, Status> {
