@@ -1,312 +1,503 @@
-//! Leases: who holds which resource tokens.
+//! The leases of one engine and the queue for them.
 //!
-//! A lease is granted whole or refused, so no holder ever waits while holding. It ends by `release`, exactly once.
-//! Every grant carries a fence, a number that only rises; whoever guards a resource refuses anything older than it has seen.
+//! A lease is granted whole or not at all, so no holder ever waits while holding, except for its own children. It ends once:
+//! released, revoked, or because nobody renewed it in time. Every grant carries a fence, a number that only rises; whoever
+//! guards a resource refuses anything older than it has seen.
+//!
+//! Each call settles everything that follows from it. What others are to be told is in [`Ledger::take_effects`].
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
-use aria_types::{ResourceToken, TokenError};
+use aria_types::ResourceToken;
 
-use crate::policy::{Denied, Policy};
+use crate::capacity::{Capacities, Capacity, Needs};
+use crate::deadlock;
+use crate::event::{EventKind, EventLog};
+use crate::index::{By, Index, Spot};
+use crate::lease::{Asker, Grant, Lease, LeaseId, LeaseRequest, NotHeld};
+use crate::policy::Policy;
+use crate::queue::{Kept, Queue, Rank, Ticket, Waiter};
+use crate::refusal::Refusal;
 
 /// How much a ledger holds at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Leases.
-    pub leases_max: usize,
     /// Tokens in one lease.
     pub tokens_max: usize,
+    /// Who waits, of all owners.
+    pub waiting_max: usize,
+    /// Who waits, of one owner.
+    pub waiting_owner_max: usize,
+    /// Longest wait.
+    pub wait_max: Duration,
+    /// Levels of calls: 1 is a request without children.
+    pub depth_max: usize,
+    /// How long a lease holds without being renewed.
+    pub ttl: Duration,
 }
 
-/// Name of a lease; the same number as its fence, so it is never used twice.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct LeaseId(u64);
-
-impl fmt::Display for LeaseId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "lease-{:x}", self.0)
-    }
-}
-
-/// Somebody asks for tokens.
+/// What a ledger is made of.
 #[derive(Clone, Debug)]
-pub struct LeaseRequest {
-    /// For what; at most one lease each.
-    pub execution_id: String,
-    /// For whom.
-    pub owner: String,
-    /// As written; parsed here, so that a malformed one is refused like any other.
-    pub tokens: Vec<String>,
+pub struct Setup {
+    /// What may be asked for.
+    pub policy: Policy,
+    /// How much of it is kept.
+    pub bounds: Bounds,
+    /// How much of the counted resources there is.
+    pub capacity: Capacity,
+    /// A range no engine had before.
+    pub fences: Range<u64>,
 }
 
-/// A lease was made.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Grant {
-    /// Its name, for `release`.
-    pub lease: LeaseId,
-    /// Higher than that of every grant before.
-    pub fence: u64,
-}
-
-/// Why nothing was granted. The ledger is as before.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    /// One of the texts is no token.
-    #[error("token {text:?}: {source}")]
-    Syntax {
-        /// The text, cut to a printable length.
-        text: String,
-        /// Why.
-        source: TokenError,
-    },
-    /// No rule allows one of the tokens.
-    #[error(transparent)]
-    NotAllowed(#[from] Denied),
-    /// Somebody else holds one of the tokens.
-    #[error("{token} is held by {holder} as {held}")]
-    Busy {
-        /// The token asked for.
-        token: ResourceToken,
-        /// The token that is in its way.
-        held: ResourceToken,
-        /// Execution that holds it.
-        holder: String,
-    },
-    /// This execution has a lease.
-    #[error("execution {execution_id} already holds a lease")]
-    Duplicate {
-        /// Its id.
-        execution_id: String,
-    },
-    /// More tokens than one lease may have.
-    #[error("{asked} tokens are more than a lease may have ({max})")]
-    TooManyTokens {
-        /// How many were asked for.
-        asked: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// As many leases as there may be.
-    #[error("all {max} leases are taken")]
-    Full {
-        /// The limit.
-        max: usize,
-    },
-    /// This engine has given out every fence it reserved.
-    #[error("no fence is left; the engine must be restarted")]
-    FencesSpent,
-}
-
-/// The lease to release does not exist, or no longer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0} is not held")]
-pub struct NotHeld(pub LeaseId);
-
-/// One live lease, for people and for status.
+/// The answer to a request that is not refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct LeaseView<'a> {
-    /// Its name.
-    pub lease: LeaseId,
-    /// Its fence.
-    pub fence: u64,
-    /// For what.
-    pub execution_id: &'a str,
-    /// For whom.
-    pub owner: &'a str,
-    /// Canonical tokens, sorted, each once.
-    pub tokens: &'a BTreeSet<ResourceToken>,
-    /// Since when.
-    pub age: Duration,
+pub enum Admission {
+    /// It has all its tokens.
+    Granted(Grant),
+    /// It waits; an [`Effect`] with this ticket ends the wait.
+    Waiting {
+        /// Its place.
+        ticket: Ticket,
+        /// What is in its way.
+        why: String,
+    },
 }
 
-#[derive(Debug)]
-struct Lease {
-    execution_id: String,
-    owner: String,
-    tokens: BTreeSet<ResourceToken>,
-    since: Duration,
+/// Something others must be told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Its wait ended well.
+    Granted {
+        /// Whose.
+        ticket: Ticket,
+        /// What it has.
+        grant: Grant,
+    },
+    /// Its wait ended without a grant.
+    Refused {
+        /// Whose.
+        ticket: Ticket,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// It waits for something else now.
+    Moved {
+        /// Who.
+        ticket: Ticket,
+        /// What is in its way.
+        why: String,
+    },
+    /// The lease is over though its holder did not end it.
+    Revoked {
+        /// Which.
+        lease: LeaseId,
+        /// Why.
+        why: String,
+    },
 }
 
-/// The live leases of one engine. `now` is the time since any fixed moment, the same for all calls.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Live {
+    Waiting,
+    Held(LeaseId),
+    /// Its tokens are free, what ran is not gone yet.
+    Leaving,
+}
+
+/// The live leases of one engine and who waits. `now` is the time since any fixed moment, the same for all calls; a `now` before
+/// the last one counts as the last one.
+#[derive(Clone, Debug)]
 pub struct Ledger {
-    policy: Policy,
-    bounds: Bounds,
-    fence_next: u64,
-    fence_end: u64,
-    leases: BTreeMap<LeaseId, Lease>,
+    pub(crate) policy: Policy,
+    pub(crate) bounds: Bounds,
+    fences: Range<u64>,
+    pub(crate) now: Duration,
+    pub(crate) capacities: Capacities,
+    pub(crate) index: Index,
+    pub(crate) leases: BTreeMap<LeaseId, Lease>,
+    ends: BTreeSet<(Duration, LeaseId)>,
+    pub(crate) executions: HashMap<Arc<str>, Live>,
+    leaving: HashMap<LeaseId, Arc<Asker>>,
+    pub(crate) queue: Queue,
+    /// Lists of parked waiters to look at again, each with the rank to begin with.
+    stirred: BTreeSet<(Rank, Spot)>,
+    events: EventLog,
+    effects: Vec<Effect>,
 }
 
 impl Ledger {
-    /// An empty ledger that gives out the fences of `fences`, a range no engine had before.
+    /// An empty ledger.
     #[must_use]
-    pub fn new(policy: Policy, bounds: Bounds, fences: std::ops::Range<u64>) -> Self {
-        Self { policy, bounds, fence_next: fences.start, fence_end: fences.end, leases: BTreeMap::new() }
+    pub fn new(setup: Setup) -> Self {
+        Self {
+            policy: setup.policy,
+            bounds: setup.bounds,
+            fences: setup.fences,
+            now: Duration::ZERO,
+            capacities: Capacities::new(&setup.capacity),
+            index: Index::default(),
+            leases: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            executions: HashMap::new(),
+            leaving: HashMap::new(),
+            queue: Queue::default(),
+            stirred: BTreeSet::new(),
+            events: EventLog::default(),
+            effects: Vec::new(),
+        }
     }
 
-    /// Whether the request would ever be granted: everything but who holds what right now.
-    pub fn check(&self, request: &LeaseRequest) -> Result<BTreeSet<ResourceToken>, Refusal> {
-        if request.tokens.len() > self.bounds.tokens_max {
-            return Err(Refusal::TooManyTokens { asked: request.tokens.len(), max: self.bounds.tokens_max });
-        }
-        let parse = |text: &String| {
-            let shown = || text.chars().take(80).collect();
-            ResourceToken::parse(text).map_err(|source| Refusal::Syntax { text: shown(), source })
-        };
-        let tokens = request.tokens.iter().map(parse).collect::<Result<BTreeSet<_>, _>>()?;
-        tokens.iter().try_for_each(|token| self.policy.decide(&request.owner, token).map(|_| ()))?;
-        Ok(tokens)
+    /// The rules that hold for requests from now on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
     }
 
-    /// Grants all tokens of the request or none.
-    pub fn grant(&mut self, request: &LeaseRequest, now: Duration) -> Result<Grant, Refusal> {
-        let tokens = self.check(request)?;
-        if self.leases.values().any(|lease| lease.execution_id == request.execution_id) {
-            return Err(Refusal::Duplicate { execution_id: request.execution_id.clone() });
+    /// The rules.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn events(&self) -> &EventLog {
+        &self.events
+    }
+
+    /// What others must be told since the last call, in order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Ledger::tick`] has something to do, if nothing else happens.
+    #[must_use]
+    pub fn next_end(&self) -> Option<Duration> {
+        let lease = self.ends.first().map(|(end, _)| *end);
+        [lease, self.queue.next_end()].into_iter().flatten().min()
+    }
+
+    /// Ends what is due: leases nobody renewed, waits that are over.
+    pub fn tick(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+        while let Some((_, lease)) = self.ends.first().copied().filter(|(end, _)| *end <= self.now) {
+            self.end(lease, EventKind::Expired, "it was not renewed in time");
         }
-        if self.leases.len() >= self.bounds.leases_max {
-            return Err(Refusal::Full { max: self.bounds.leases_max });
+        self.settle();
+        while let Some(rank) = self.queue.overdue(self.now) {
+            let refusal = self.wait_over(rank);
+            self.refuse_waiter(rank, refusal);
         }
-        self.refuse_conflicts(&tokens)?;
-        if self.fence_next >= self.fence_end {
+        self.settle();
+    }
+
+    /// Asks for all tokens of a request. Nothing is held or waited for after a refusal.
+    pub fn request(&mut self, request: &LeaseRequest, now: Duration) -> Result<Admission, Refusal> {
+        self.tick(now);
+        let (asker, checked) = self.asker(request);
+        let asker = Arc::new(asker);
+        let answer = checked.and_then(|needs| self.admit(&asker, needs, request.wait));
+        if let Err(refusal) = &answer {
+            let deadlock = matches!(refusal, Refusal::Deadlock { .. });
+            let kind = if deadlock { EventKind::Deadlock } else { EventKind::Denied };
+            self.events.record(self.now, kind, &asker, None, refusal.to_string());
+        }
+        self.settle();
+        answer
+    }
+
+    fn admit(&mut self, who: &Arc<Asker>, needs: Needs, wait: Duration) -> Result<Admission, Refusal> {
+        if self.executions.contains_key(&who.execution_id) {
+            return Err(Refusal::Duplicate { execution_id: who.execution_id.to_string() });
+        }
+        if self.fences.is_empty() {
             return Err(Refusal::FencesSpent);
         }
-        let fence = self.fence_next;
-        self.fence_next += 1;
-        let LeaseRequest { execution_id, owner, .. } = request.clone();
-        self.leases.insert(LeaseId(fence), Lease { execution_id, owner, tokens, since: now });
-        Ok(Grant { lease: LeaseId(fence), fence })
+        let rank = self.join(who, needs, wait)?;
+        self.settle();
+        let ticket = rank.ticket();
+        let granted = |effect: &Effect| matches!(effect, Effect::Granted { ticket: whose, .. } if *whose == ticket);
+        if let Some(Effect::Granted { grant, .. }) =
+            self.effects.iter().position(granted).map(|place| self.effects.remove(place))
+        {
+            return Ok(Admission::Granted(grant));
+        }
+        if let Err(refusal) = self.may_wait(who, rank) {
+            self.withdraw(rank);
+            return Err(refusal);
+        }
+        let why = self.why(rank);
+        self.events.record(self.now, EventKind::Queued, who, None, why.clone());
+        Ok(Admission::Waiting { ticket, why })
     }
 
-    fn refuse_conflicts(&self, tokens: &BTreeSet<ResourceToken>) -> Result<(), Refusal> {
-        for lease in self.leases.values() {
-            for held in &lease.tokens {
-                if let Some(token) = tokens.iter().find(|token| token.conflicts(held)) {
-                    let (token, held, holder) = (token.clone(), held.clone(), lease.execution_id.clone());
-                    return Err(Refusal::Busy { token, held, holder });
-                }
+    /// Everybody goes through the queue, most without stopping there.
+    fn join(&mut self, who: &Arc<Asker>, needs: Needs, wait: Duration) -> Result<Rank, Refusal> {
+        let is_child = who.parent.is_some();
+        if is_child {
+            // A child does not wait for what is counted: its parents may be the ones that have it.
+            let all = needs.and(&Needs::child_slot());
+            if let Some(why) = self.capacities.lack(&all) {
+                return Err(Refusal::QueueFull { why });
             }
+            self.capacities.take(&all);
         }
+        let turn = self.queue.turns.ask(&who.owner);
+        let rank = self.queue.rank(&turn, who);
+        let waiter = Waiter {
+            who: Arc::clone(who),
+            since: self.now,
+            until: self.now.saturating_add(wait.min(self.bounds.wait_max)),
+            taken: if is_child { needs.clone() } else { Needs::default() },
+            needs: if is_child { Needs::default() } else { needs.and(&Needs::slot()) },
+            kept: if is_child { Kept::Child } else { Kept::Ready },
+            round: turn.round,
+            obstacle: None,
+        };
+        self.queue.turns.take(turn);
+        if !who.lent {
+            who.tokens.iter().for_each(|token| self.index.wait(rank, token));
+        }
+        self.executions.insert(Arc::clone(&who.execution_id), Live::Waiting);
+        self.queue.join(rank, waiter);
+        Ok(rank)
+    }
+
+    fn may_wait(&self, who: &Asker, rank: Rank) -> Result<(), Refusal> {
+        let Bounds { waiting_max, waiting_owner_max, .. } = self.bounds;
+        if self.queue.len() > waiting_max {
+            return Err(Refusal::QueueFull { why: format!("{waiting_max} requests wait already") });
+        }
+        if self.queue.len_of(&who.owner) > waiting_owner_max {
+            let why = format!("{waiting_owner_max} requests of {} wait already", who.owner);
+            return Err(Refusal::QueueFull { why });
+        }
+        if who.parent.is_none() {
+            return Ok(());
+        }
+        let Self { leases, index, queue, capacities, .. } = self;
+        let cycle = deadlock::cycle(deadlock::State { leases, index, queue, capacities }, rank);
+        cycle.map_or(Ok(()), |cycle| Err(Refusal::Deadlock { cycle }))
+    }
+
+    /// Ends a lease: its tokens are free, and its children's with it. Its slot is taken until [`Ledger::vacate`]. A second call
+    /// changes nothing and says so.
+    pub fn release(&mut self, lease: LeaseId, now: Duration) -> Result<(), NotHeld> {
+        self.tick(now);
+        if !self.leases.contains_key(&lease) {
+            return Err(NotHeld(lease));
+        }
+        self.end(lease, EventKind::Released, "");
+        self.settle();
         Ok(())
     }
 
-    /// Ends a lease. A second call changes nothing and says so.
-    pub fn release(&mut self, lease: LeaseId) -> Result<(), NotHeld> {
-        self.leases.remove(&lease).map(|_| ()).ok_or(NotHeld(lease))
+    /// Nothing is left of what ran under a lease: its slot is free, and its execution id. Ends the lease if it is held.
+    pub fn vacate(&mut self, lease: LeaseId, now: Duration) -> Result<(), NotHeld> {
+        self.tick(now);
+        if self.leases.contains_key(&lease) {
+            self.end(lease, EventKind::Released, "");
+        }
+        let who = self.leaving.remove(&lease).ok_or(NotHeld(lease))?;
+        self.capacities.give_back(&if who.parent.is_some() { Needs::child_slot() } else { Needs::slot() });
+        self.executions.remove(&who.execution_id);
+        self.settle();
+        Ok(())
     }
 
-    /// The live leases, oldest first.
-    pub fn leases(&self, now: Duration) -> impl Iterator<Item = LeaseView<'_>> {
-        self.leases.iter().map(move |(lease, held)| LeaseView {
-            lease: *lease,
-            fence: lease.0,
-            execution_id: &held.execution_id,
-            owner: &held.owner,
-            tokens: &held.tokens,
-            age: now.saturating_sub(held.since),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use aria_types::token::Kind;
-
-    use super::*;
-    use crate::Rule;
-
-    fn ledger() -> Ledger {
-        let kv = Rule { name: "kv".into(), kinds: vec![Kind::Kv], ..Rule::default() };
-        Ledger::new(Policy::new(vec![kv]), Bounds { leases_max: 3, tokens_max: 4 }, 100..1000)
+    /// The lease holds for another full time from now.
+    pub fn renew(&mut self, lease: LeaseId, now: Duration) -> Result<Duration, NotHeld> {
+        self.tick(now);
+        let held = self.leases.get_mut(&lease).ok_or(NotHeld(lease))?;
+        self.ends.remove(&(held.ends, lease));
+        held.ends = self.now.saturating_add(self.bounds.ttl);
+        self.ends.insert((held.ends, lease));
+        let who = Arc::clone(&held.who);
+        self.events.record(self.now, EventKind::Renewed, &who, Some(lease), String::new());
+        Ok(self.bounds.ttl)
     }
 
-    fn request(execution_id: &str, tokens: &[&str]) -> LeaseRequest {
-        let tokens = tokens.iter().map(ToString::to_string).collect();
-        LeaseRequest { execution_id: execution_id.into(), owner: "ann".into(), tokens }
+    /// Leaves the queue. `false`: the wait is over already, one way or the other.
+    pub fn cancel(&mut self, ticket: Ticket, now: Duration) -> bool {
+        self.tick(now);
+        let Some(waiter) = self.queue.find(ticket).and_then(|rank| self.withdraw(rank)) else { return false };
+        self.events.record(self.now, EventKind::Denied, &waiter.who, None, "it left the queue".to_owned());
+        self.settle();
+        true
     }
 
-    const NOW: Duration = Duration::from_secs(5);
-
-    #[track_caller]
-    fn check(held: &[&str], asked: &[&str], granted: bool) {
-        let mut ledger = ledger();
-        ledger.grant(&request("first", held), NOW).unwrap();
-        match ledger.grant(&request("second", asked), NOW) {
-            Ok(_) => assert!(granted),
-            Err(Refusal::Busy { holder, .. }) => assert!(!granted && holder == "first"),
-            Err(other) => panic!("{other}"),
+    /// Ends a lease that is held.
+    fn end(&mut self, lease: LeaseId, kind: EventKind, why: &str) {
+        let Some(held) = self.leases.remove(&lease) else { return };
+        self.ends.remove(&(held.ends, lease));
+        for token in &held.who.tokens {
+            self.index.unhold(lease, token);
+            self.stir(token);
+        }
+        self.capacities.give_back(&held.needs);
+        if let Some(parent) = held.who.ancestors.first().and_then(|parent| self.leases.get_mut(parent)) {
+            parent.children.remove(&lease);
+        }
+        self.executions.insert(Arc::clone(&held.who.execution_id), Live::Leaving);
+        self.leaving.insert(lease, Arc::clone(&held.who));
+        self.events.record(self.now, kind, &held.who, Some(lease), why.to_owned());
+        if kind != EventKind::Released {
+            self.effects.push(Effect::Revoked { lease, why: why.to_owned() });
+        }
+        // As deep as calls may be.
+        for child in held.children {
+            self.end(child, EventKind::Revoked, "the lease of its parent ended");
+        }
+        let orphan = |(rank, waiter): (Rank, &Waiter)| (waiter.who.ancestors.first() == Some(&lease)).then_some(rank);
+        let orphans: Vec<Rank> = self.queue.children().filter_map(orphan).collect();
+        for rank in orphans {
+            self.refuse_waiter(rank, Refusal::ParentUnknown { parent: held.who.execution_id.to_string() });
         }
     }
 
-    #[test]
-    fn readers_and_appenders_share() {
-        check(&["kv:orders:ro"], &["kv:orders:ro"], true);
-        check(&["kv:orders:ro"], &["kv:orders:append"], true);
+    fn refuse_waiter(&mut self, rank: Rank, refusal: Refusal) {
+        let Some(waiter) = self.withdraw(rank) else { return };
+        self.events.record(self.now, EventKind::Denied, &waiter.who, None, refusal.to_string());
+        self.effects.push(Effect::Refused { ticket: rank.ticket(), refusal });
     }
 
-    #[test]
-    fn a_writer_is_alone_on_its_part() {
-        check(&["kv:orders:rw"], &["kv:orders:ro"], false);
-        check(&["kv:orders:pending:ro"], &["kv:orders:rw"], false);
-        check(&["kv:orders:pending:rw"], &["kv:orders:done:rw"], true);
-        check(&["kv:orders:rw"], &["kv:orders2:rw"], true);
+    /// Takes a waiter out of the queue as if it had never been there.
+    fn withdraw(&mut self, rank: Rank) -> Option<Waiter> {
+        let waiter = self.queue.leave(rank)?;
+        if let Kept::Parked(spot) = &waiter.kept {
+            self.index.unpark(spot, rank);
+        }
+        if !waiter.who.lent {
+            for token in &waiter.who.tokens {
+                self.index.unwait(rank, token);
+                self.stir(token);
+            }
+        }
+        if waiter.who.parent.is_some() {
+            self.capacities.give_back(&waiter.taken.and(&Needs::child_slot()));
+        }
+        self.executions.remove(&waiter.who.execution_id);
+        Some(waiter)
     }
 
-    #[test]
-    fn a_refused_set_holds_nothing_of_it() {
-        let mut ledger = ledger();
-        ledger.grant(&request("first", &["kv:b:rw"]), NOW).unwrap();
-        assert!(matches!(ledger.grant(&request("second", &["kv:a:rw", "kv:b:ro"]), NOW), Err(Refusal::Busy { .. })));
-        ledger.grant(&request("third", &["kv:a:rw"]), NOW).unwrap();
+    /// A claim on this token is gone: who was parked because of it is looked at again.
+    fn stir(&mut self, token: &ResourceToken) {
+        for spot in self.index.freed(token) {
+            if let Some(first) = self.index.parked(&spot, None) {
+                self.stirred.insert((first, spot));
+            }
+        }
     }
 
-    #[test]
-    fn asking_twice_is_once_and_one_lease_does_not_conflict_with_itself() {
-        let mut ledger = ledger();
-        ledger.grant(&request("first", &["kv:a:rw", "kv:a:rw", "kv:a:ro"]), NOW).unwrap();
-        assert_eq!(ledger.leases(NOW).next().unwrap().tokens.len(), 2);
+    /// Grants whatever can be granted, first in line first.
+    fn settle(&mut self) {
+        let children: Vec<Rank> = self.queue.children().map(|(rank, _)| rank).collect();
+        for rank in children {
+            if self.look(rank).is_none() {
+                self.grant(rank);
+            }
+        }
+        let mut room = self.capacities.room();
+        while !room.is_over() {
+            let ready = self.queue.first_ready(|mask| room.is_closed_for(mask));
+            let stirred = self.stirred.first().map(|(rank, _)| *rank);
+            let Some(rank) = [ready, stirred].into_iter().flatten().min() else { return };
+            if stirred == Some(rank) && !self.unpark_next() {
+                continue;
+            }
+            match self.look(rank) {
+                Some((_, spot)) => {
+                    self.index.park(&spot, rank);
+                    self.queue.rekeep(rank, Kept::Parked(spot));
+                }
+                None if self.queue.get(rank).is_some_and(|waiter| room.admit(&waiter.needs)) => self.grant(rank),
+                None => {}
+            }
+        }
     }
 
-    #[test]
-    fn a_lease_ends_once() {
-        let mut ledger = ledger();
-        let grant = ledger.grant(&request("first", &["kv:a:rw"]), NOW).unwrap();
-        ledger.release(grant.lease).unwrap();
-        assert_eq!(ledger.release(grant.lease), Err(NotHeld(grant.lease)));
-        let again = ledger.grant(&request("first", &["kv:a:rw"]), NOW).unwrap();
-        assert!(again.fence > grant.fence);
-        assert_eq!(ledger.release(grant.lease), Err(NotHeld(grant.lease)), "an old name does not end a new lease");
+    /// Takes the first waiter of the first stirred list out of it. `false` when that list needs no more attention or its first
+    /// is gone.
+    fn unpark_next(&mut self) -> bool {
+        let Some((rank, spot)) = self.stirred.pop_first() else { return false };
+        let is_here =
+            self.queue.get(rank).is_some_and(|waiter| matches!(&waiter.kept, Kept::Parked(at) if *at == spot));
+        if is_here && let Some(by) = self.index.still_blocks(&spot, rank) {
+            // And so are all behind it.
+            self.notice(rank, by);
+            return false;
+        }
+        if let Some(next) = self.index.parked(&spot, Some(rank)) {
+            self.stirred.insert((next, spot.clone()));
+        }
+        if is_here {
+            self.index.unpark(&spot, rank);
+            self.queue.rekeep(rank, Kept::Ready);
+        }
+        is_here
     }
 
-    #[test]
-    fn every_refusal_has_its_reason() {
-        let mut ledger = ledger();
-        let syntax = ledger.grant(&request("x", &["kv:*"]), NOW).unwrap_err();
-        assert!(matches!(syntax, Refusal::Syntax { source: TokenError::Wildcard { .. }, .. }));
-        assert!(matches!(ledger.grant(&request("x", &["kv:a", "net:a"]), NOW), Err(Refusal::NotAllowed(_))));
-        let many = ["kv:a", "kv:b", "kv:c", "kv:d", "kv:e"];
-        assert_eq!(ledger.grant(&request("x", &many), NOW), Err(Refusal::TooManyTokens { asked: 5, max: 4 }));
-        ledger.grant(&request("a", &[]), NOW).unwrap();
-        assert_eq!(ledger.grant(&request("a", &[]), NOW), Err(Refusal::Duplicate { execution_id: "a".into() }));
-        ledger.grant(&request("b", &[]), NOW).unwrap();
-        ledger.grant(&request("c", &[]), NOW).unwrap();
-        assert_eq!(ledger.grant(&request("d", &[]), NOW), Err(Refusal::Full { max: 3 }));
+    /// What is in the way of a waiter's tokens, and where.
+    fn look(&mut self, rank: Rank) -> Option<(By, Spot)> {
+        let waiter = self.queue.get(rank)?;
+        let obstacle = if waiter.who.lent {
+            self.look_lent(rank, waiter)
+        } else {
+            waiter.who.tokens.iter().find_map(|token| self.index.obstacle(token, rank, &[]))
+        };
+        if let Some((by, _)) = &obstacle {
+            let by = *by;
+            self.notice(rank, by);
+        }
+        obstacle
     }
 
-    #[test]
-    fn spent_fences_are_an_error_not_a_repeat() {
-        let mut ledger = Ledger::new(Policy::default(), Bounds { leases_max: 3, tokens_max: 4 }, 7..8);
-        assert_eq!(ledger.grant(&request("a", &[]), NOW).unwrap().fence, 7);
-        assert_eq!(ledger.grant(&request("b", &[]), NOW), Err(Refusal::FencesSpent));
+    /// A lent token is the parent's: whoever conflicts with it waits for the parent, so only what the parent lent besides counts.
+    fn look_lent(&self, rank: Rank, waiter: &Waiter) -> Option<(By, Spot)> {
+        let tokens = &waiter.who.tokens;
+        let holder = tokens.iter().find_map(|token| self.index.holder(token, waiter.who.lenders()));
+        let lent_before = || {
+            let conflicts = |other: &Asker| other.tokens.iter().any(|a| tokens.iter().any(|b| a.conflicts(b)));
+            let mut before = self.queue.children().take_while(|(other, _)| *other < rank);
+            before.find(|(_, other)| other.who.lent && conflicts(&other.who)).map(|(other, _)| By::Waiter(other))
+        };
+        holder.map(By::Lease).or_else(lent_before).map(|by| (by, Spot::nowhere()))
     }
 
-    #[test]
-    fn a_lease_shows_its_age() {
-        let mut ledger = ledger();
-        ledger.grant(&request("a", &[]), NOW).unwrap();
-        assert_eq!(ledger.leases(NOW + Duration::from_secs(2)).next().unwrap().age, Duration::from_secs(2));
-        assert_eq!(ledger.leases(Duration::ZERO).next().unwrap().age, Duration::ZERO, "a clock that jumped back");
+    /// Tells a waiter when something else is in its way than before.
+    fn notice(&mut self, rank: Rank, by: By) {
+        let first_time = self.queue.get(rank).is_some_and(|waiter| waiter.obstacle.is_none());
+        if self.queue.remember(rank, Some(by)) && !first_time {
+            let why = self.why(rank);
+            self.effects.push(Effect::Moved { ticket: rank.ticket(), why });
+        }
+    }
+
+    fn grant(&mut self, rank: Rank) {
+        let Some(fence) = self.fences.next() else {
+            return self.refuse_waiter(rank, Refusal::FencesSpent);
+        };
+        let Some(waiter) = self.queue.leave(rank) else { return };
+        let lease = LeaseId(fence);
+        for token in &waiter.who.tokens {
+            if !waiter.who.lent {
+                self.index.unwait(rank, token);
+            }
+            self.index.hold(lease, token);
+        }
+        self.capacities.take(&waiter.needs);
+        if let Some(parent) = waiter.who.ancestors.first().and_then(|parent| self.leases.get_mut(parent)) {
+            parent.children.insert(lease);
+        }
+        let ends = self.now.saturating_add(self.bounds.ttl);
+        self.ends.insert((ends, lease));
+        self.executions.insert(Arc::clone(&waiter.who.execution_id), Live::Held(lease));
+        self.events.record(self.now, EventKind::Granted, &waiter.who, Some(lease), String::new());
+        let needs = waiter.needs.and(&waiter.taken).without_slot();
+        self.leases.insert(lease, Lease { who: waiter.who, since: self.now, ends, needs, children: BTreeSet::new() });
+        let grant = Grant { lease, fence, ttl: self.bounds.ttl };
+        self.effects.push(Effect::Granted { ticket: rank.ticket(), grant });
     }
 }

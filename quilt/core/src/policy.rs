@@ -3,7 +3,17 @@
 use aria_types::ResourceToken;
 use aria_types::token::Kind;
 
-/// One line of the operator's configuration.
+/// Where a rule comes from.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Origin {
+    /// Written in the configuration.
+    #[default]
+    Config,
+    /// Added while the engine ran.
+    Device,
+}
+
+/// One line of what the operator allows.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Rule {
     /// What messages call it.
@@ -14,13 +24,17 @@ pub struct Rule {
     pub tokens: Vec<ResourceToken>,
     /// Only for these owners; empty: for everybody.
     pub owners: Vec<String>,
+    /// Only for what asks as one of these; empty: for everything.
+    pub subjects: Vec<String>,
+    /// Where it comes from.
+    pub origin: Origin,
 }
 
 impl Rule {
-    fn allows(&self, owner: &str, token: &ResourceToken) -> bool {
-        let for_owner = self.owners.is_empty() || self.owners.iter().any(|listed| listed == owner);
+    fn allows(&self, owner: &str, subject: &str, token: &ResourceToken) -> bool {
+        let listed = |list: &[String], who: &str| list.is_empty() || list.iter().any(|listed| listed == who);
         let named = self.kinds.contains(&token.kind()) || self.tokens.iter().any(|held| held.covers(token));
-        for_owner && named
+        listed(&self.owners, owner) && listed(&self.subjects, subject) && named
     }
 }
 
@@ -32,7 +46,7 @@ pub struct Policy {
 
 /// No rule allows the token.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{token} is not allowed for {owner}: {rules}")]
+#[error("{token} is not allowed for {owner}: {rules}; allow it with: {}", self.fix())]
 pub struct Denied {
     /// The token.
     pub token: ResourceToken,
@@ -42,6 +56,19 @@ pub struct Denied {
     pub rules: String,
 }
 
+impl Denied {
+    /// The command that would allow it.
+    #[must_use]
+    pub fn fix(&self) -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.=@:/,+".contains(&byte);
+        let owner = match &self.owner {
+            owner if !owner.is_empty() && owner.bytes().all(plain) => owner.clone(),
+            owner => format!("'{}'", owner.replace('\'', "'\\''")),
+        };
+        format!("arc policy add --token {} --owner {owner}", self.token)
+    }
+}
+
 impl Policy {
     /// These rules and nothing else.
     #[must_use]
@@ -49,9 +76,15 @@ impl Policy {
         Self { rules }
     }
 
+    /// The rules, in order.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// The first rule that allows the token, or all rules that do not.
-    pub fn decide(&self, owner: &str, token: &ResourceToken) -> Result<&Rule, Denied> {
-        let allowing = self.rules.iter().find(|rule| rule.allows(owner, token));
+    pub fn decide(&self, owner: &str, subject: &str, token: &ResourceToken) -> Result<&Rule, Denied> {
+        let allowing = self.rules.iter().find(|rule| rule.allows(owner, subject, token));
         allowing.ok_or_else(|| Denied {
             token: token.clone(),
             owner: owner.to_owned(),
@@ -70,8 +103,10 @@ fn describe_rule(rule: &Rule) -> String {
     let kinds = rule.kinds.iter().map(|kind| format!("every {kind} token"));
     let tokens = rule.tokens.iter().map(ToString::to_string);
     let what = kinds.chain(tokens).collect::<Vec<_>>().join(", ");
-    let whom = if rule.owners.is_empty() { String::new() } else { format!(" for {}", rule.owners.join(", ")) };
-    format!("rule {:?} allows {what}{whom}", rule.name)
+    let list = |word: &str, list: &[String]| {
+        if list.is_empty() { String::new() } else { format!(" {word} {}", list.join(", ")) }
+    };
+    format!("rule {:?} allows {what}{}{}", rule.name, list("for", &rule.owners), list("to", &rule.subjects))
 }
 
 #[cfg(test)]
@@ -84,19 +119,23 @@ mod tests {
             kinds: kinds.to_vec(),
             tokens: tokens.iter().map(|text| ResourceToken::parse(text).unwrap()).collect(),
             owners: owners.iter().map(ToString::to_string).collect(),
+            ..Rule::default()
         }
     }
 
     #[track_caller]
     fn check(rule: Rule, token: &str, allowed: bool) {
         let policy = Policy::new(vec![rule]);
-        assert_eq!(policy.decide("ann", &ResourceToken::parse(token).unwrap()).is_ok(), allowed);
+        assert_eq!(policy.decide("ann", "exec", &ResourceToken::parse(token).unwrap()).is_ok(), allowed);
     }
 
     #[test]
     fn without_rules_everything_is_denied() {
-        let denied = Policy::default().decide("ann", &ResourceToken::parse("kv:a").unwrap()).unwrap_err();
-        assert_eq!(denied.to_string(), "kv:a:ro is not allowed for ann: no rule allows kv tokens");
+        let denied = Policy::default().decide("ann", "exec", &ResourceToken::parse("kv:a").unwrap()).unwrap_err();
+        assert_eq!(
+            denied.to_string(),
+            "kv:a:ro is not allowed for ann: no rule allows kv tokens; allow it with: arc policy add --token kv:a:ro --owner ann"
+        );
     }
 
     #[test]
@@ -122,7 +161,7 @@ mod tests {
     #[test]
     fn a_denial_says_what_would_be_allowed() {
         let policy = Policy::new(vec![rule(&[], &["kv:orders:ro"], &["bob"]), rule(&[Kind::Net], &[], &[])]);
-        let denied = policy.decide("ann", &ResourceToken::parse("kv:orders:rw").unwrap()).unwrap_err();
+        let denied = policy.decide("ann", "exec", &ResourceToken::parse("kv:orders:rw").unwrap()).unwrap_err();
         assert_eq!(denied.rules, "rule \"r\" allows kv:orders:ro for bob");
     }
 }

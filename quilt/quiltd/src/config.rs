@@ -1,27 +1,39 @@
 //! `/etc/quilt/quilt.toml`: what the operator decides. Unknown keys are errors; every default stands here with its reason.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aria_telemetry::Output;
 use aria_types::ResourceToken;
-use aria_types::token::Kind;
-use quilt_core::{Policy, Rule};
+use aria_types::token::{Kind, Mode};
+use quilt_core::{Bounds, Capacity, Origin, Rule};
 use serde::Deserialize;
 
 use crate::limits::{LimitRange, Limits};
+
+/// Tokens one execution may ask for.
+const TOKENS_MAX: usize = 64;
+/// Levels of calls: a tool that calls a tool that calls a tool that calls a tool.
+const DEPTH_MAX: usize = 4;
+/// Graphics processors in the file.
+const GPUS_MAX: usize = 32;
 
 /// A configuration that can work.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) socket: Socket,
-    pub(crate) waiting_max: usize,
-    pub(crate) wait_max: Duration,
+    pub(crate) bounds: Bounds,
+    pub(crate) capacity: Capacity,
     pub(crate) sandbox: quilt_sandbox::Config,
+    /// `None`: no cage is made before its call.
+    pub(crate) shelf: Option<quilt_sandbox::ShelfConfig>,
     pub(crate) code_roots: Vec<PathBuf>,
     pub(crate) concurrent_max: usize,
+    /// Children at once, beside those.
+    pub(crate) child_max: usize,
     pub(crate) limits: LimitRange,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Vec<Rule>,
     pub(crate) state_dir: PathBuf,
     pub(crate) log_level: String,
     pub(crate) log_output: Output,
@@ -64,9 +76,15 @@ struct File {
     #[serde(default)]
     sandbox: SandboxTable,
     #[serde(default)]
+    shelf: ShelfTable,
+    #[serde(default)]
     state: StateTable,
     #[serde(default)]
     telemetry: TelemetryTable,
+    #[serde(default)]
+    lease: LeaseTable,
+    #[serde(default)]
+    resource: Vec<ResourceTable>,
     #[serde(default)]
     policy: Vec<RuleTable>,
 }
@@ -90,14 +108,38 @@ impl Default for SocketTable {
 #[serde(deny_unknown_fields, default)]
 struct QueueTable {
     waiting_max: usize,
+    waiting_owner_max: usize,
     wait_ms_max: u64,
 }
 
 impl Default for QueueTable {
     fn default() -> Self {
         // A caller that waits longer than a minute is better served by an error it can act on.
-        Self { waiting_max: 64, wait_ms_max: 60_000 }
+        // One owner leaves room for others. A waiter costs a stream and a few kilobytes.
+        Self { waiting_max: 1024, waiting_owner_max: 256, wait_ms_max: 60_000 }
     }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LeaseTable {
+    ttl_ms: u64,
+}
+
+impl Default for LeaseTable {
+    fn default() -> Self {
+        // Long enough for a machine under load to renew three times, short enough to wait for after a freeze.
+        Self { ttl_ms: 10_000 }
+    }
+}
+
+/// How much there is of a counted resource: thousandths of a core, bytes, holders at once of a graphics processor.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResourceTable {
+    /// `cpu`, `mem` or `gpu:<name>`.
+    name: String,
+    total: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,6 +153,7 @@ struct SandboxTable {
     pool: usize,
     code_roots: Vec<PathBuf>,
     concurrent_max: usize,
+    child_max: usize,
     memory_bytes_default: u64,
     memory_bytes_max: u64,
     pids_default: u32,
@@ -139,6 +182,7 @@ impl Default for SandboxTable {
             pool: 2,
             code_roots: vec!["/var/lib/aria".into()],
             concurrent_max: 16,
+            child_max: 16,
             memory_bytes_default: 256 * MIB,
             memory_bytes_max: 2048 * MIB,
             // A script runtime with workers needs at least 16.
@@ -152,6 +196,32 @@ impl Default for SandboxTable {
             output_bytes_max: 1024 * MIB,
             wall_ms_default: 30_000,
             wall_ms_max: 3_600_000,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ShelfTable {
+    generic: usize,
+    per_tool: usize,
+    total: usize,
+    memory_bytes: u64,
+    host_bytes_min: u64,
+    idle_ms: u64,
+}
+
+impl Default for ShelfTable {
+    fn default() -> Self {
+        Self {
+            generic: 2,
+            per_tool: 4,
+            total: 16,
+            // One waits on 3 to 6 MiB.
+            memory_bytes: 128 * MIB,
+            // Below this a machine has better uses for memory.
+            host_bytes_min: 128 * MIB,
+            idle_ms: 300_000,
         }
     }
 }
@@ -191,6 +261,8 @@ struct RuleTable {
     tokens: Vec<ResourceToken>,
     #[serde(default)]
     owners: Vec<String>,
+    #[serde(default)]
+    subjects: Vec<String>,
 }
 
 /// Reads and checks the file at `path`.
@@ -222,12 +294,15 @@ fn check(file: File) -> Result<Config, ConfigError> {
         return Err(value("sandbox.concurrent_max", "is between 1 and 4096"));
     }
     let limits = limits(&sandbox)?;
-    // More cages than host uids would only fail later.
-    let concurrent_max = sandbox.concurrent_max.min(sandbox.uid_count as usize);
+    if sandbox.child_max > 4096 {
+        return Err(value("sandbox.child_max", "is at most 4096"));
+    }
+    let (concurrent_max, child_max) = slots(&sandbox);
+    let bounds = bounds(&file.queue, &file.lease)?;
     Ok(Config {
         socket: socket(file.socket)?,
-        waiting_max: file.queue.waiting_max,
-        wait_max: Duration::from_millis(file.queue.wait_ms_max),
+        bounds,
+        capacity: capacity(&file.resource, concurrent_max, child_max)?,
         sandbox: quilt_sandbox::Config {
             rootfs: sandbox.rootfs,
             init: sandbox.init,
@@ -236,13 +311,101 @@ fn check(file: File) -> Result<Config, ConfigError> {
             uid_count: sandbox.uid_count,
             pool: sandbox.pool,
         },
+        shelf: shelf(&file.shelf, sandbox.uid_count as usize - concurrent_max - child_max),
         code_roots: sandbox.code_roots,
         concurrent_max,
+        child_max,
         limits,
         policy: policy(file.policy)?,
         state_dir: file.state.dir,
         log_level: file.telemetry.level,
         log_output: output(&file.telemetry.output)?,
+    })
+}
+
+/// Executions and children at once. More cages than host uids would only fail later; where there are few, a quarter is for
+/// children, because those who wait for them cannot make room.
+fn slots(table: &SandboxTable) -> (usize, usize) {
+    let uids = table.uid_count as usize;
+    if table.concurrent_max.saturating_add(table.child_max) <= uids {
+        return (table.concurrent_max, table.child_max);
+    }
+    let children = table.child_max.min(uids / 4);
+    (table.concurrent_max.min(uids - children), children)
+}
+
+fn bounds(queue: &QueueTable, lease: &LeaseTable) -> Result<Bounds, ConfigError> {
+    if queue.wait_ms_max == 0 {
+        return Err(value("queue.wait_ms_max", "is at least 1"));
+    }
+    if !(100..=3_600_000).contains(&lease.ttl_ms) {
+        return Err(value("lease.ttl_ms", "is between 100 and 3600000"));
+    }
+    Ok(Bounds {
+        tokens_max: TOKENS_MAX,
+        waiting_max: queue.waiting_max,
+        waiting_owner_max: queue.waiting_owner_max.min(queue.waiting_max),
+        wait_max: Duration::from_millis(queue.wait_ms_max),
+        depth_max: DEPTH_MAX,
+        ttl: Duration::from_millis(lease.ttl_ms),
+    })
+}
+
+/// What the machine has, unless the file says otherwise: all cores, half of the memory, no graphics processor.
+fn capacity(tables: &[ResourceTable], slots: usize, child_slots: usize) -> Result<Capacity, ConfigError> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut capacity = Capacity {
+        slots: slots as u64,
+        child_slots: child_slots as u64,
+        cpu_millis: cores as u64 * 1000,
+        mem_bytes: memory_bytes()? / 2,
+        gpus: BTreeMap::new(),
+    };
+    for table in tables {
+        let bad = |what: &str| value("resource", format!("{:?} {what}", table.name));
+        match table.name.as_str() {
+            "cpu" => capacity.cpu_millis = table.total,
+            "mem" => capacity.mem_bytes = table.total,
+            name => {
+                let gpu = ResourceToken::parse(name)
+                    .ok()
+                    .filter(|token| token.kind() == Kind::Gpu && token.mode() == Mode::Use);
+                gpu.ok_or_else(|| bad("is not cpu, mem or gpu:<name>"))?;
+                if table.total == 0 {
+                    return Err(bad("has a total of 0; leave it out instead"));
+                }
+                if capacity.gpus.insert(name.trim_start_matches("gpu:").to_owned(), table.total).is_some() {
+                    return Err(bad("is there twice"));
+                }
+            }
+        }
+    }
+    if capacity.gpus.len() > GPUS_MAX {
+        return Err(value("resource", format!("there are more than {GPUS_MAX} graphics processors")));
+    }
+    Ok(capacity)
+}
+
+/// All memory of this machine, as the kernel reports it.
+fn memory_bytes() -> Result<u64, ConfigError> {
+    let path = Path::new("/proc/meminfo");
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
+    kib.map(|kib| kib.saturating_mul(1024))
+        .ok_or_else(|| value("/proc/meminfo", "does not say how much memory there is"))
+}
+
+/// What waits on a shelf has a uid, and every run that may start needs one.
+fn shelf(table: &ShelfTable, uids_spare: usize) -> Option<quilt_sandbox::ShelfConfig> {
+    let total_max = table.total.min(uids_spare);
+    let bounds = |max| quilt_sandbox::ShelfBounds { max, idle: Duration::from_millis(table.idle_ms) };
+    (total_max > 0).then(|| quilt_sandbox::ShelfConfig {
+        generic: bounds(table.generic),
+        own: bounds(table.per_tool),
+        total_max,
+        memory_bytes_max: table.memory_bytes,
+        host_bytes_min: table.host_bytes_min,
     })
 }
 
@@ -305,13 +468,14 @@ fn output(text: &str) -> Result<Output, ConfigError> {
     }
 }
 
-fn policy(rules: Vec<RuleTable>) -> Result<Policy, ConfigError> {
+fn policy(rules: Vec<RuleTable>) -> Result<Vec<Rule>, ConfigError> {
     let rule = |table: RuleTable| {
         let kinds = table.kinds.iter().map(|word| word.parse::<Kind>()).collect::<Result<Vec<_>, _>>();
         let kinds = kinds.map_err(|error| value(&format!("policy {:?}", table.name), error.to_string()))?;
-        Ok(Rule { name: table.name, kinds, tokens: table.tokens, owners: table.owners })
+        let RuleTable { name, tokens, owners, subjects, .. } = table;
+        Ok(Rule { name, kinds, tokens, owners, subjects, origin: Origin::Config })
     };
-    rules.into_iter().map(rule).collect::<Result<Vec<_>, _>>().map(Policy::new)
+    rules.into_iter().map(rule).collect()
 }
 
 #[cfg(test)]
@@ -333,7 +497,7 @@ mod tests {
     fn an_empty_file_denies_every_token_and_listens_on_the_usual_socket() {
         let config = parse("").unwrap();
         assert_eq!(config.socket.path, Path::new("/run/quilt/api.sock"));
-        assert_eq!(config.policy, Policy::default());
+        assert_eq!(config.policy, []);
     }
 
     #[test]
@@ -352,6 +516,8 @@ mod tests {
         refused("[sandbox]\nuid_base = 0", "uid_base");
         refused("[sandbox]\nconcurrent_max = 0", "concurrent_max");
         refused("[sandbox]\ncpu_millis_max = 1", "cpu_millis");
+        refused("[queue]\nwait_ms_max = 0", "wait_ms_max");
+        refused("[lease]\nttl_ms = 5", "ttl_ms");
         refused("[telemetry]\noutput = 'loud'", "loud");
         refused("[[policy]]\nname = 'a'\nkinds = ['table']", "table");
         refused("[[policy]]\nname = 'a'\ntokens = ['kv:*']", "wildcards");
@@ -365,14 +531,40 @@ mod tests {
 
     #[test]
     fn there_are_never_more_cages_than_uids() {
-        assert_eq!(parse("[sandbox]\nuid_count = 3").unwrap().concurrent_max, 3);
+        let slots = |text: &str| parse(text).map(|config| (config.concurrent_max, config.child_max)).unwrap();
+        assert_eq!(slots(""), (16, 16));
+        assert_eq!(slots("[sandbox]\nuid_count = 3"), (3, 0));
+        assert_eq!(slots("[sandbox]\nuid_count = 16"), (12, 4));
+        assert_eq!(slots("[sandbox]\nuid_count = 20\nconcurrent_max = 4\nchild_max = 2"), (4, 2));
+    }
+
+    #[test]
+    fn counted_resources_are_those_of_the_machine_or_of_the_file() {
+        let capacity = |text: &str| parse(text).unwrap().capacity;
+        assert!(capacity("").cpu_millis >= 1000 && capacity("").mem_bytes > 64 * MIB && capacity("").gpus.is_empty());
+        let file = "[[resource]]\nname = 'cpu'\ntotal = 500\n[[resource]]\nname = 'gpu:0'\ntotal = 2";
+        assert_eq!((capacity(file).cpu_millis, capacity(file).gpus.get("0")), (500, Some(&2)));
+        refused("[[resource]]\nname = 'disk'\ntotal = 1", "disk");
+        refused("[[resource]]\nname = 'gpu:0:exclusive'\ntotal = 1", "gpu:0:exclusive");
+        refused("[[resource]]\nname = 'gpu:0'\ntotal = 0", "total of 0");
+        refused("[[resource]]\nname = 'gpu:0'\ntotal = 1\n[[resource]]\nname = 'gpu:0'\ntotal = 1", "twice");
+    }
+
+    #[test]
+    fn shelves_never_take_a_uid_from_a_run() {
+        let total = |text: &str| parse(text).unwrap().shelf.map(|shelf| shelf.total_max);
+        assert_eq!(total(""), Some(16));
+        assert_eq!(total("[sandbox]\nuid_count = 36"), Some(4));
+        assert_eq!(total("[sandbox]\nuid_count = 16"), None);
+        assert_eq!(total("[shelf]\ntotal = 0"), None);
     }
 
     #[test]
     fn rules_are_read() {
         let config = parse("[[policy]]\nname = 'kv'\nkinds = ['kv']\nowners = ['ann']").unwrap();
-        assert!(config.policy.decide("ann", &ResourceToken::parse("kv:a").unwrap()).is_ok());
-        assert!(config.policy.decide("bob", &ResourceToken::parse("kv:a").unwrap()).is_err());
+        let policy = quilt_core::Policy::new(config.policy);
+        assert!(policy.decide("ann", "exec", &ResourceToken::parse("kv:a").unwrap()).is_ok());
+        assert!(policy.decide("bob", "exec", &ResourceToken::parse("kv:a").unwrap()).is_err());
     }
 
     #[test]

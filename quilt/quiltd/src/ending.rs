@@ -14,6 +14,8 @@ pub(crate) enum Cause {
     CallerGone,
     /// The engine stops.
     Shutdown,
+    /// Its lease is over.
+    Revoked,
 }
 
 /// The end, as it is reported.
@@ -42,6 +44,7 @@ pub(crate) fn ending(cause: Option<Cause>, exit: Exit, usage: &Usage) -> Ending 
         (Exit::Seccomp, _) => EndReason::Seccomp,
         (_, Some(Cause::OutputTooLarge)) => EndReason::OutputTooLarge,
         (Exit::Killed, Some(Cause::Deadline)) => EndReason::Deadline,
+        (Exit::Killed, Some(Cause::Revoked)) => EndReason::Revoked,
         (Exit::Killed, Some(Cause::Shutdown | Cause::CallerGone)) => EndReason::Shutdown,
         (Exit::Code(0), _) => EndReason::Exited,
         _ if usage.pids_limit_hit => EndReason::PidsLimit,

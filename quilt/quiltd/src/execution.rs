@@ -1,6 +1,6 @@
 //! One execution from its admission to the removal of its cage. It is one task; its stream is the lease.
 
-use std::io::Read;
+use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,22 +8,20 @@ use std::time::Duration;
 
 use aria_protocol::quilt::v1 as pb;
 use pb::execute_response::Event;
-use quilt_sandbox::{CollectError, Exit, Io, OutFile, OutLimits, Sandbox, Spec, Usage};
-use tokio::sync::OwnedSemaphorePermit;
+use quilt_sandbox::{Ask, CollectError, Exit, Io, OwnShelf, Sandbox, SpawnError, Spec, Usage, Workspace};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::ending::{Cause, Ending, ending};
 use crate::events::Events;
 use crate::fault::Fault;
 use crate::inbox::Outbox;
+use crate::leases::{Lease, News, Place, Seat, millis};
+use crate::leftovers::{Leftovers, Wanted, is_limit};
 use crate::limits::Limits;
-use crate::plan::Plan;
+use crate::plan::{Plan, Warm};
 use crate::relay::{Relay, RelayLimits, Relayed};
-use crate::shared::{Admission, Lease, Live, Place, Shared};
-
-/// Files handed back from `/out`.
-const OUT_FILES_MAX: usize = 1000;
-/// Bytes of a file in one message.
-const OUT_CHUNK_BYTES: usize = 64 * 1024;
+use crate::shared::{Live, Shared};
 
 /// Everything one execution owns before it has a cage.
 pub(crate) struct Execution {
@@ -31,40 +29,50 @@ pub(crate) struct Execution {
     pub(crate) plan: Plan,
     pub(crate) live: Live,
     pub(crate) outbox: Outbox,
-    pub(crate) admission: Admission,
+    pub(crate) place: Place,
 }
 
 impl Execution {
     /// Runs to the end. The stream closes when nothing is left of the cage; `Ended` comes as soon as the end is known.
     pub(crate) async fn run(self, events: Events) {
-        let Self { shared, plan, live, outbox, admission } = self;
-        let slot = match admission {
-            Admission::Slot(slot) => slot,
-            Admission::Wait(place) => match wait(&shared, place, &events).await {
-                Some(Ok(slot)) => slot,
+        let Self { shared, plan, live, outbox, place } = self;
+        let lease = match place {
+            Place::Held(lease) => lease,
+            Place::Waiting(seat) => match wait(&shared, seat, &events).await {
+                Some(Ok(lease)) => lease,
                 Some(Err(fault)) => return events.fail(fault).await,
                 None => return,
             },
         };
-        let started = match start(&shared, plan, &events).await {
+        let started = match start(&shared, plan, &lease, &events).await {
             Some(Ok(started)) => started,
             Some(Err(fault)) => return events.fail(fault).await,
             None => return,
         };
-        finish(&shared, started, outbox, &events).await;
-        drop((live, slot));
+        finish(&shared, started, &lease, outbox, &events).await;
+        // The id is free before the slot is: whoever gets the slot may use the id.
+        drop(live);
+        drop(lease);
     }
 }
 
-/// Waits for a slot; `None` when the caller left.
-async fn wait(shared: &Shared, place: Place, events: &Events) -> Option<Result<OwnedSemaphorePermit, Fault>> {
-    if !events.send(Event::Queued(pb::Queued { why: "every slot is taken".to_owned() })).await {
-        return None;
-    }
-    tokio::select! {
-        () = events.closed() => None,
-        () = shared.stop.cancelled() => Some(Err(Fault::shutdown())),
-        slot = place.slot() => Some(slot),
+/// Waits for tokens and a slot; `None` when the caller left.
+async fn wait(shared: &Shared, mut seat: Seat, events: &Events) -> Option<Result<Lease, Fault>> {
+    loop {
+        match seat.now() {
+            News::Held(lease) => return Some(Ok(lease)),
+            News::Refused(refusal) => return Some(Err(refusal.into())),
+            News::Wait(why) => {
+                if !events.send(Event::Queued(pb::Queued { why })).await {
+                    return None;
+                }
+            }
+        }
+        tokio::select! {
+            () = events.closed() => return None,
+            () = shared.stop.cancelled() => return Some(Err(Fault::shutdown())),
+            () = seat.changed() => {}
+        }
     }
 }
 
@@ -72,45 +80,58 @@ async fn wait(shared: &Shared, place: Place, events: &Events) -> Option<Result<O
 struct Started {
     cage: Cage,
     io: Io,
-    lease: Lease,
     frames: Vec<Vec<u8>>,
     limits: Limits,
-    out: bool,
+    wanted: Wanted,
 }
 
-/// Grants and spawns; `None` when the caller left.
-async fn start(shared: &Arc<Shared>, mut plan: Plan, events: &Events) -> Option<Result<Started, Fault>> {
-    let (limits, out) = (plan.limits, plan.out);
+/// Says what is granted and spawns; `None` when the caller left.
+async fn start(shared: &Arc<Shared>, mut plan: Plan, lease: &Lease, events: &Events) -> Option<Result<Started, Fault>> {
+    let (limits, wanted) = (plan.limits, Wanted::of(&plan));
     let frames = plan.door.take();
     let spec = match spec(shared, &plan, frames.is_some()) {
         Ok(spec) => spec,
         Err(fault) => return Some(Err(fault)),
     };
-    let lease = match Lease::take(shared, &plan.lease) {
-        Ok(lease) => lease,
-        Err(refusal) => return Some(Err(refusal.into())),
-    };
-    // The lease lives as long as the stream, so its time is that of the longest possible run.
-    let granted = pb::Granted {
-        lease_id: lease.grant.lease.to_string(),
-        fence: lease.grant.fence,
-        ttl_ms: limits.wall_ms.saturating_add(START_AND_CLEAN_MS),
-    };
-    if !events.send(Event::Granted(granted)).await {
+    let Some(ttl) = lease.renew() else { return Some(Err(Fault::revoked())) };
+    let granted =
+        pb::Granted { lease_id: lease.grant.lease.to_string(), fence: lease.grant.fence, ttl_ms: millis(ttl) };
+    if !renewing(lease, events.send(Event::Granted(granted))).await {
         return None;
     }
-    let engine = Arc::clone(&shared.engine);
-    let (sandbox, io) = match tokio::task::spawn_blocking(move || engine.spawn(spec)).await {
+    let builder = Arc::clone(shared);
+    let build = move || build(&builder, spec, plan.warm.as_ref(), &plan.lease.owner);
+    let (sandbox, io) = match renewing(lease, tokio::task::spawn_blocking(build)).await {
         Ok(Ok(spawned)) => spawned,
         Ok(Err(error)) => return Some(Err(error.into())),
         Err(_) => return Some(Err(Fault::bug("the thread that built the cage ended"))),
     };
     let cage = Cage::new(shared, sandbox);
-    Some(Ok(Started { cage, io, lease, frames: frames.unwrap_or_default(), limits, out }))
+    Some(Ok(Started { cage, io, frames: frames.unwrap_or_default(), limits, wanted }))
 }
 
-/// What a lease may outlive the wall time by: the longest wait for a launcher, then the time to kill and to clean.
-const START_AND_CLEAN_MS: u64 = 45_000;
+/// Renews the lease while there is no program yet that could use what it holds.
+async fn renewing<T>(lease: &Lease, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = sleep(lease.grant.ttl / 3) => drop(lease.renew()),
+        }
+    }
+}
+
+/// A cage that waits for such a call, or a new one.
+fn build(shared: &Shared, spec: Spec, warm: Option<&Warm>, owner: &str) -> Result<(Sandbox, Io), SpawnError> {
+    let waiting = shared.shelves.as_ref().zip(warm).and_then(|(shelves, warm)| {
+        let own = warm.shelf.as_ref().map(|shelf| OwnShelf { owner, key: &shelf.key, prepare: &shelf.prepare });
+        shelves.take(Ask { spec: &spec, prepare: &warm.prepare, own })
+    });
+    match waiting {
+        Some(taken) => Ok(taken),
+        None => shared.engine.spawn(spec),
+    }
+}
 
 fn spec(shared: &Shared, plan: &Plan, door: bool) -> Result<Spec, Fault> {
     let app = plan.code_dir.as_deref().map(|path| shared.roots.open_dir(path)).transpose()?;
@@ -118,6 +139,10 @@ fn spec(shared: &Shared, plan: &Plan, door: bool) -> Result<Spec, Fault> {
         |(name, path): &(String, std::path::PathBuf)| shared.roots.open_file(path).map(|file| (name.clone(), file));
     let files = plan.files.iter().map(open).collect::<Result<Vec<(String, OwnedFd)>, Fault>>()?;
     let limits = plan.limits;
+    let workspace = match &plan.workspace {
+        Some(wanted) => Some(Workspace { tree: shared.roots.read_file(&wanted.tree)?, access: wanted.access }),
+        None => None,
+    };
     Ok(Spec {
         argv: plan.argv.clone(),
         env: plan.env.clone(),
@@ -125,6 +150,7 @@ fn spec(shared: &Shared, plan: &Plan, door: bool) -> Result<Spec, Fault> {
         app,
         files,
         out: plan.out,
+        workspace,
         door,
         stdin: plan.stdin,
         limits: quilt_sandbox::Limits {
@@ -137,8 +163,8 @@ fn spec(shared: &Shared, plan: &Plan, door: bool) -> Result<Spec, Fault> {
 }
 
 /// Relays, reports and cleans.
-async fn finish(shared: &Arc<Shared>, started: Started, outbox: Outbox, events: &Events) {
-    let Started { cage, io, lease, frames, limits, out } = started;
+async fn finish(shared: &Arc<Shared>, started: Started, lease: &Lease, outbox: Outbox, events: &Events) {
+    let Started { cage, io, frames, limits, wanted } = started;
     let sandbox_id = cage.sandbox.id().to_owned();
     tracing::debug!(sandbox_id, fence = lease.grant.fence, "started");
     let relay_limits = RelayLimits { output_bytes: limits.output_bytes, wall: Duration::from_millis(limits.wall_ms) };
@@ -151,24 +177,58 @@ async fn finish(shared: &Arc<Shared>, started: Started, outbox: Outbox, events: 
     };
     // Without a caller there is no room for this event, and the relay sees that at once.
     events.send(Event::Started(pb::Started { sandbox_id: sandbox_id.clone() })).await;
-    let seen = relay.run(&shared.stop, || cage.sandbox.kill()).await;
+    let revoked = CancellationToken::new();
+    let mut seen = tokio::select! {
+        biased;
+        seen = relay.run(&shared.stop, &revoked, || cage.sandbox.kill()) => seen,
+        never = keep(lease, &cage.sandbox, &revoked, events) => match never {},
+    };
+    if seen.cause == Some(Cause::Revoked) && seen.detail.is_empty() {
+        seen.detail = format!("the lease ended: {}", lease.revoked().await);
+    }
     if seen.cause == Some(Cause::CallerGone) {
         return cage.destroy().await;
     }
-    let (cage, found) = cage.read(seen.ended, out.then_some(limits.disk_bytes)).await;
+    let (cage, found) = cage.read(seen.ended, wanted).await;
     // The lease ends before the caller hears of the end, so that its next request finds the tokens free.
-    drop(lease);
+    lease.release();
     report(found, seen, events).await;
     cage.destroy().await;
 }
 
+/// Renews the lease while the program can act, tells the caller, and says through `revoked` when the lease is over.
+async fn keep(lease: &Lease, sandbox: &Sandbox, revoked: &CancellationToken, events: &Events) -> Infallible {
+    // Three attempts in each life of a lease.
+    let pause = lease.grant.ttl / 3;
+    let mut untold = None;
+    loop {
+        tokio::select! {
+            why = lease.revoked() => {
+                revoked.cancel();
+                events.send(Event::Revoked(pb::Revoked { reason: why })).await;
+                return std::future::pending().await;
+            }
+            () = sleep(pause) => {
+                // What holds nothing has nothing that could be used too late.
+                if lease.is_empty() || sandbox.can_act() {
+                    untold = lease.renew().map(|ttl| Instant::now() + ttl);
+                }
+            }
+            // A caller that is slow to take output does not hold up the renewal, and hears what is left when it takes it.
+            Some(room) = events.room(), if untold.is_some() => {
+                let ttl = untold.take().map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
+                room.send(Event::Renewed(pb::Renewed { ttl_ms: millis(ttl) }));
+            }
+        }
+    }
+}
+
 /// Sends the files and the end.
 async fn report(found: Found, mut seen: Relayed, events: &Events) {
-    let Found { exit, usage, files } = found;
-    let sent = match files {
-        Ok(files) => send_files(files, events).await,
-        // Files that are lost make the run incomplete like any other lost output, also those with a name nobody could show.
-        Err(error @ (CollectError::TooMany { .. } | CollectError::TooLarge { .. } | CollectError::Entry { .. })) => {
+    let Found { exit, usage, leftovers } = found;
+    let sent = match leftovers {
+        Ok(leftovers) => leftovers.send(events).await,
+        Err(error) if is_limit(&error) => {
             seen.cause = Some(Cause::OutputTooLarge);
             Err(error.to_string())
         }
@@ -190,40 +250,11 @@ async fn report(found: Found, mut seen: Relayed, events: &Events) {
     events.send(Event::Ended(ended)).await;
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The files are in memory (a tmpfs nobody else can reach any more), so reading them does not block.
-async fn send_files(files: Vec<OutFile>, events: &Events) -> Result<(), String> {
-    for OutFile { name, size_bytes, mut file } in files {
-        let problem = |what: &str| format!("/out/{name}: {what}");
-        if !events.send(Event::OutFile(pb::OutFile { name: name.clone(), size_bytes })).await {
-            return Err(problem("the caller is gone"));
-        }
-        let mut left = size_bytes;
-        while left > 0 {
-            let mut chunk = Vec::new();
-            let piece = left.min(OUT_CHUNK_BYTES as u64);
-            let read =
-                file.by_ref().take(piece).read_to_end(&mut chunk).map_err(|error| problem(&error.to_string()))?;
-            if read == 0 {
-                return Err(problem("is shorter than it was"));
-            }
-            left -= read as u64;
-            if !events.send(Event::OutChunk(chunk)).await {
-                return Err(problem("the caller is gone"));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// What is known of a program after its end.
 struct Found {
     exit: Exit,
     usage: Usage,
-    files: Result<Vec<OutFile>, CollectError>,
+    leftovers: Result<Leftovers, CollectError>,
 }
 
 /// A sandbox that is counted while it exists, and destroyed off the async threads.
@@ -240,19 +271,17 @@ impl Cage {
 
     /// Reads what the cage knows of a program that is no more. Off the async threads: it reads the kernel's counters and may
     /// have to wait for processes the program left behind.
-    async fn read(mut self, ended: bool, out_bytes_max: Option<u64>) -> (Self, Found) {
+    async fn read(mut self, ended: bool, wanted: Wanted) -> (Self, Found) {
         let read = move || {
             // A program that survived the kill is reported as killed; `destroy` goes on trying.
             let exit = if ended { self.sandbox.exit() } else { Exit::Killed };
             let usage = self.sandbox.usage();
             // What a program left that did not end by itself is nobody's result.
-            let files = match (out_bytes_max, exit) {
-                (Some(bytes_max), Exit::Code(_)) => {
-                    self.sandbox.collect_out(OutLimits { count_max: OUT_FILES_MAX, bytes_max })
-                }
-                _ => Ok(Vec::new()),
+            let leftovers = match exit {
+                Exit::Code(_) => wanted.take(&mut self.sandbox),
+                _ => Ok(Leftovers::default()),
             };
-            (self, Found { exit, usage, files })
+            (self, Found { exit, usage, leftovers })
         };
         match tokio::task::spawn_blocking(read).await {
             Ok(read) => read,

@@ -34,12 +34,6 @@ impl Fault {
         Self::new(ErrorKind::Invalid, "SPEC_INVALID", format!("{field}: {message}")).with("field", field)
     }
 
-    /// The contract has it, this engine does not.
-    pub(crate) fn not_built(field: &'static str) -> Self {
-        let message = format!("{field}: this engine does not do that yet");
-        Self::new(ErrorKind::Unsupported, "RPC_NOT_BUILT", message).with("field", field)
-    }
-
     pub(crate) fn live(execution_id: &str) -> Self {
         Self::new(ErrorKind::Exists, "EXECUTION_EXISTS", format!("execution {execution_id} is live"))
     }
@@ -50,6 +44,42 @@ impl Fault {
 
     pub(crate) fn queue_full(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Exhausted, "QUEUE_FULL", message)
+    }
+
+    pub(crate) fn token_syntax(text: &str, source: &aria_types::TokenError) -> Self {
+        let shown: String = text.chars().take(80).collect();
+        Self::new(ErrorKind::Invalid, "TOKEN_SYNTAX", format!("token {shown:?}: {source}")).with("rule", source.code())
+    }
+
+    pub(crate) fn rule_exists(name: &str) -> Self {
+        Self::new(ErrorKind::Exists, "RULE_EXISTS", format!("there is a rule {name:?}"))
+    }
+
+    pub(crate) fn rule_unknown(name: &str) -> Self {
+        Self::new(ErrorKind::NotFound, "RULE_UNKNOWN", format!("there is no rule {name:?}"))
+    }
+
+    pub(crate) fn rule_fixed(name: &str) -> Self {
+        let message = format!("rule {name:?} stands in the configuration of this engine and is changed there");
+        Self::new(ErrorKind::State, "RULE_FIXED", message)
+    }
+
+    pub(crate) fn rules_full(max: usize) -> Self {
+        Self::new(ErrorKind::Exhausted, "RULES_FULL", format!("there are {max} added rules, as many as there may be"))
+    }
+
+    pub(crate) fn rules_unreadable(why: &str) -> Self {
+        Self::new(ErrorKind::Damaged, "RULES_UNREADABLE", why)
+    }
+
+    /// The lease ended before there was a program to end.
+    pub(crate) fn revoked() -> Self {
+        Self::new(ErrorKind::Conflict, "LEASE_EXPIRED", "the lease ended before the program was started")
+    }
+
+    /// Something could not be stored, so it does not hold.
+    pub(crate) fn state_write(path: &std::path::Path, source: &std::io::Error) -> Self {
+        Self::new(ErrorKind::Internal, "STATE_WRITE", format!("write {path:?}: {source}"))
     }
 
     pub(crate) fn shutdown() -> Self {
@@ -80,16 +110,36 @@ impl From<Refusal> for Fault {
             Refusal::Syntax { source, .. } => {
                 Self::new(ErrorKind::Invalid, "TOKEN_SYNTAX", message).with("rule", source.code())
             }
-            Refusal::NotAllowed(denied) => Self::new(ErrorKind::Denied, "TOKEN_NOT_ALLOWED", message)
-                .with("token", denied.token.as_str())
-                .with("rules", denied.rules),
-            Refusal::Busy { token, held, holder } => Self::new(ErrorKind::Conflict, "TOKEN_BUSY", message)
-                .with("token", token.as_str())
-                .with("held", held.as_str())
-                .with("holder", holder),
+            Refusal::NotAllowed(denied) => {
+                let fix = denied.fix();
+                Self::new(ErrorKind::Denied, "TOKEN_NOT_ALLOWED", message)
+                    .with("token", denied.token.as_str())
+                    .with("rules", denied.rules)
+                    .with("fix", fix)
+            }
+            Refusal::TooMuch(too_much) => Self::new(ErrorKind::State, "TOKEN_TOO_MUCH", message)
+                .with("resource", too_much.resource)
+                .with("asked", too_much.asked.to_string())
+                .with("total", too_much.total.to_string()),
             Refusal::Duplicate { execution_id } => Self::live(&execution_id),
             Refusal::TooManyTokens { .. } => Self::spec("tokens", message),
-            Refusal::Full { .. } => Self::queue_full(message),
+            Refusal::ParentUnknown { .. } => Self::new(ErrorKind::NotFound, "PARENT_UNKNOWN", message),
+            Refusal::TooDeep { .. } => Self::new(ErrorKind::Denied, "PARENT_TOO_DEEP", message),
+            Refusal::Widened { token } => {
+                Self::new(ErrorKind::Denied, "TOKEN_WIDENED", message).with("token", token.as_str())
+            }
+            Refusal::Deadlock { cycle } => Self::new(ErrorKind::Conflict, "DEADLOCK", message).with("cycle", cycle),
+            Refusal::QueueFull { .. } => Self::queue_full(message),
+            Refusal::WaitOver { blocker, .. } => {
+                let fault = Self::new(ErrorKind::Deadline, "TOKEN_WAIT", message);
+                match blocker {
+                    Some(by) => {
+                        let by = *by;
+                        fault.with("token", by.token).with("held", by.held).with("holder", by.execution_id)
+                    }
+                    None => fault,
+                }
+            }
             Refusal::FencesSpent => Self::new(ErrorKind::Unavailable, "FENCES_SPENT", message),
         }
     }
@@ -102,6 +152,8 @@ impl From<SpawnError> for Fault {
         };
         match error {
             SpawnError::Spec { what } => Self::spec("program", what),
+            SpawnError::WorkspaceFull { .. } => Self::new(ErrorKind::Invalid, "WORKSPACE_FULL", error.to_string()),
+            SpawnError::WorkspaceMalformed(_) => Self::new(ErrorKind::Invalid, "WORKSPACE_TREE", error.to_string()),
             SpawnError::NoUid { .. } => Self::queue_full(error.to_string()),
             SpawnError::Closing => Self::shutdown(),
             SpawnError::Step { step: name, source } => step(name, format!("step {name}: {source}")),
@@ -157,6 +209,9 @@ mod tests {
         check(step.into(), Code::Internal, "SANDBOX_STEP", "step");
         check(SpawnError::Died { step: "pivot" }.into(), Code::Internal, "SANDBOX_STEP", "step");
         check(SpawnError::Spec { what: "x".into() }.into(), Code::InvalidArgument, "SPEC_INVALID", "field");
+        check(SpawnError::WorkspaceFull { bytes_max: 1 }.into(), Code::InvalidArgument, "WORKSPACE_FULL", "");
+        let malformed = SpawnError::WorkspaceMalformed(std::io::Error::from_raw_os_error(74));
+        check(malformed.into(), Code::InvalidArgument, "WORKSPACE_TREE", "");
         check(SpawnError::NoUid { uid_count: 4 }.into(), Code::ResourceExhausted, "QUEUE_FULL", "");
         check(SpawnError::Closing.into(), Code::Unavailable, "SHUTDOWN", "");
         let unreadable = quilt_sandbox::CollectError::Read(std::io::Error::from_raw_os_error(5));

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aria_protocol::quilt::v1 as pb;
-use quilt_core::LeaseRequest;
-use quilt_sandbox::Profile;
+use aria_types::ResourceToken;
+use quilt_core::{LeaseRequest, PRIORITY_DEFAULT, PRIORITY_MAX};
+use quilt_sandbox::{Access, Profile};
 
 use crate::door::FRAME_BYTES_MAX;
 use crate::fault::Fault;
@@ -20,6 +22,8 @@ const VARIABLES_MAX: usize = 512;
 const FILES_MAX: usize = 64;
 const FRAMES_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 255;
+/// A prepare frame is written before anybody reads, so it must fit the buffer of any socket.
+const PREPARE_BYTES_MAX: usize = 16 * 1024;
 
 /// What every program has in its environment. A request adds to it and may replace it.
 const ENVIRONMENT: [(&str, &str); 6] = [
@@ -45,23 +49,49 @@ pub(crate) struct Plan {
     pub(crate) door: Option<Vec<Vec<u8>>>,
     pub(crate) stdin: bool,
     pub(crate) out: bool,
+    pub(crate) workspace: Option<Workspace>,
+    /// How a cage is made ready before there is a call.
+    pub(crate) warm: Option<Warm>,
     pub(crate) limits: Limits,
 }
 
+/// What makes a cage ready for any run of the same program, and for runs of one shelf.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Warm {
+    pub(crate) prepare: Vec<u8>,
+    pub(crate) shelf: Option<Shelf>,
+}
+
+/// A key and the frame that makes a cage ready for it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Shelf {
+    pub(crate) key: String,
+    pub(crate) prepare: Vec<u8>,
+}
+
+/// A tree for `/workspace`.
+#[derive(Clone, Debug)]
+pub(crate) struct Workspace {
+    pub(crate) tree: PathBuf,
+    pub(crate) access: Access,
+    /// Send what changed, not only how much.
+    pub(crate) collect: bool,
+}
+
 /// Checks a request; the first rule that is broken is the answer.
-pub(crate) fn plan(range: &LimitRange, request: pb::ExecuteRequest) -> Result<Plan, Fault> {
+pub(crate) fn plan(range: &LimitRange, mut request: pb::ExecuteRequest) -> Result<Plan, Fault> {
     execution_id(&request.execution_id)?;
     text("owner", &request.owner)?;
-    not_built(&request)?;
-    let program = request.program.ok_or_else(|| Fault::spec("program", "is missing"))?;
+    let mut program = request.program.take().ok_or_else(|| Fault::spec("program", "is missing"))?;
+    let workspace = program.workspace.take().map(|asked| workspace(&request, asked)).transpose()?;
     let profile = match program.profile() {
         pb::Profile::Tool => Profile::Tool,
         pb::Profile::ToolNoexec => Profile::ToolNoexec,
-        pb::Profile::ToolNojit => return Err(Fault::not_built("program.profile")),
+        pb::Profile::ToolNojit => Profile::ToolNojit,
         pb::Profile::Unspecified => return Err(Fault::spec("program.profile", "is not a known profile")),
     };
     argv(&program.argv)?;
-    let env = environment(program.env)?;
+    let env = environment(std::mem::take(&mut program.env))?;
     let strings = program.argv.iter().map(String::len).chain(env.iter().map(|(name, value)| name.len() + value.len()));
     if strings.sum::<usize>() > STRINGS_BYTES_MAX {
         return Err(Fault::spec(
@@ -69,11 +99,12 @@ pub(crate) fn plan(range: &LimitRange, request: pb::ExecuteRequest) -> Result<Pl
             format!("with the environment is more than {STRINGS_BYTES_MAX} bytes"),
         ));
     }
+    let warm = warm(&mut program)?;
     let door = door(program.guest_door, program.door_frames)?;
     let code_dir =
         if program.code_dir.is_empty() { None } else { Some(host_path("program.code_dir", &program.code_dir)?) };
     Ok(Plan {
-        lease: LeaseRequest { execution_id: request.execution_id, owner: request.owner, tokens: request.tokens },
+        lease: lease(&mut request)?,
         argv: program.argv,
         env,
         profile,
@@ -82,22 +113,59 @@ pub(crate) fn plan(range: &LimitRange, request: pb::ExecuteRequest) -> Result<Pl
         door,
         stdin: program.stdin,
         out: program.collect_out,
+        workspace,
+        warm,
         limits: range.fill(asked(request.limits.unwrap_or_default()))?,
     })
 }
 
-/// Fields of the contract this engine does not honour are refused, not ignored.
-fn not_built(request: &pb::ExecuteRequest) -> Result<(), Fault> {
-    if !request.parent_execution_id.is_empty() {
-        return Err(Fault::not_built("parent_execution_id"));
+/// Everything of a request that is about its lease.
+fn lease(request: &mut pb::ExecuteRequest) -> Result<LeaseRequest, Fault> {
+    let parent = match std::mem::take(&mut request.parent_execution_id) {
+        id if id.is_empty() => None,
+        id => {
+            execution_id(&id).map_err(|_| Fault::spec("parent_execution_id", "is not 32 lower-case hex characters"))?;
+            Some(id)
+        }
+    };
+    if request.lent && parent.is_none() {
+        return Err(Fault::spec("lent", "without a parent_execution_id"));
     }
-    if request.priority != 0 || request.wait_ms != 0 {
-        return Err(Fault::not_built("priority, wait_ms"));
+    if !request.subject.is_empty() {
+        text("subject", &request.subject)?;
     }
-    match &request.program {
-        Some(program) if program.workspace.is_some() => Err(Fault::not_built("program.workspace")),
-        _ => Ok(()),
+    let priority = match request.priority {
+        0 => PRIORITY_DEFAULT,
+        asked => u8::try_from(asked).ok().filter(|asked| *asked <= PRIORITY_MAX).ok_or_else(|| {
+            Fault::spec("priority", format!("is between 1 and {PRIORITY_MAX}, or 0 for {PRIORITY_DEFAULT}"))
+        })?,
+    };
+    Ok(LeaseRequest {
+        execution_id: request.execution_id.clone(),
+        owner: request.owner.clone(),
+        subject: request.subject.clone(),
+        tokens: std::mem::take(&mut request.tokens),
+        priority,
+        // The ledger has a bound of its own.
+        wait: if request.wait_ms == 0 { Duration::MAX } else { Duration::from_millis(request.wait_ms) },
+        parent,
+        lent: request.lent,
+    })
+}
+
+/// A workspace is a resource like others: who has it holds a token for it.
+fn workspace(request: &pb::ExecuteRequest, asked: pb::Workspace) -> Result<Workspace, Fault> {
+    const FIELD: &str = "program.workspace";
+    let tree = host_path(FIELD, &asked.tree)?;
+    let access = if asked.writable { Access::ReadWrite } else { Access::ReadOnly };
+    let mode = if asked.writable { "rw" } else { "ro" };
+    let needed = ResourceToken::parse(&format!("fs:workspace:{}:{mode}", request.execution_id))
+        .map_err(|_| Fault::spec("execution_id", "is no scope of a token"))?;
+    let holds = |text: &String| ResourceToken::parse(text).is_ok_and(|held| held.covers(&needed));
+    if !request.tokens.iter().any(holds) {
+        return Err(Fault::spec(FIELD, format!("without a token that covers {needed}")));
     }
+    Ok(Workspace { tree, access, collect: asked.collect && asked.writable })
 }
 
 /// Checks the id of an execution: 32 lower-case hex characters.
@@ -211,6 +279,24 @@ pub(crate) fn frame_size(field: &'static str, frame: &[u8]) -> Result<(), Fault>
     Err(Fault::spec(field, format!("a frame of {} bytes is longer than {FRAME_BYTES_MAX}", frame.len())))
 }
 
+fn warm(program: &mut pb::Program) -> Result<Option<Warm>, Fault> {
+    if !program.warm {
+        return Ok(None);
+    }
+    let frame = |field, frame: Vec<u8>| match frame.len() {
+        1..=PREPARE_BYTES_MAX => Ok(frame),
+        _ => Err(Fault::spec(field, format!("is not 1 to {PREPARE_BYTES_MAX} bytes"))),
+    };
+    let prepare = frame("program.prepare", std::mem::take(&mut program.prepare))?;
+    let key = std::mem::take(&mut program.shelf);
+    if key.is_empty() {
+        return Ok(Some(Warm { prepare, shelf: None }));
+    }
+    text("program.shelf", &key)?;
+    let shelf = Shelf { key, prepare: frame("program.prepare_shelf", std::mem::take(&mut program.prepare_shelf))? };
+    Ok(Some(Warm { prepare, shelf: Some(shelf) }))
+}
+
 fn asked(limits: pb::Limits) -> Limits {
     Limits {
         memory_bytes: limits.memory_bytes,
@@ -278,6 +364,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_about_the_lease() {
+        refused("parent_execution_id", |request, _| request.parent_execution_id = "mother".into());
+        refused("lent", |request, _| request.lent = true);
+        refused("subject", |request, _| request.subject = "a\nb".into());
+        refused("priority", |request, _| request.priority = 10);
+        refused("priority", |request, _| request.priority = 260);
+        let lease = |priority, wait_ms| {
+            let plan = plan(&range(), pb::ExecuteRequest { priority, wait_ms, ..good() }).unwrap();
+            (plan.lease.priority, plan.lease.wait)
+        };
+        assert_eq!(lease(0, 0), (4, Duration::MAX));
+        assert_eq!(lease(9, 5), (9, Duration::from_millis(5)));
+    }
+
+    #[test]
     fn a_missing_program_is_named() {
         let request = pb::ExecuteRequest { program: None, ..good() };
         assert_eq!(plan(&range(), request).unwrap_err().message, "program: is missing");
@@ -337,6 +438,26 @@ mod tests {
             program.guest_door = true;
             program.door_frames = vec![vec![]; 65];
         });
+    }
+
+    #[test]
+    fn what_may_be_made_ready_says_how() {
+        refused("program.prepare", |_, program| program.warm = true);
+        refused("program.prepare", |_, program| {
+            (program.warm, program.prepare) = (true, vec![0; PREPARE_BYTES_MAX + 1]);
+        });
+        let warm = |program: &mut pb::Program| (program.warm, program.prepare) = (true, b"p".to_vec());
+        refused("program.prepare_shelf", |_, program| {
+            warm(program);
+            program.shelf = "k".into();
+        });
+        refused("program.shelf", |_, program| {
+            warm(program);
+            program.shelf = "a\nb".into();
+        });
+        let mut request = good();
+        warm(request.program.as_mut().unwrap());
+        assert_eq!(plan(&range(), request).unwrap().warm, Some(Warm { prepare: b"p".to_vec(), shelf: None }));
     }
 
     #[test]

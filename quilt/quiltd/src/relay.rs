@@ -89,7 +89,13 @@ impl<'a> Relay<'a> {
 
     /// Runs to the program's end. `kill` ends every process of the cage and does not wait; it is also called at the program's
     /// own end, for those it left behind.
-    pub(crate) async fn run(mut self, stop: &CancellationToken, kill: impl Fn()) -> Relayed {
+    /// `revoked` ends it as `stop` does.
+    pub(crate) async fn run(
+        mut self,
+        stop: &CancellationToken,
+        revoked: &CancellationToken,
+        kill: impl Fn(),
+    ) -> Relayed {
         let started = Instant::now();
         let mut patience = started + self.limits.wall;
         let mut open = true;
@@ -105,6 +111,7 @@ impl<'a> Relay<'a> {
                 }
                 () = self.events.closed(), if running => patience = self.end(Cause::CallerGone, &kill),
                 () = stop.cancelled(), if running => patience = self.end(Cause::Shutdown, &kill),
+                () = revoked.cancelled(), if running => patience = self.end(Cause::Revoked, &kill),
                 () = sleep_until(patience) => {
                     if !running {
                         break;
@@ -221,6 +228,7 @@ mod tests {
         stderr: PipeWriter,
         alive: Mutex<Option<PipeWriter>>,
         kills: AtomicUsize,
+        revoked: CancellationToken,
         stop: CancellationToken,
         events: Option<Events>,
         received: Option<mpsc::Receiver<Message>>,
@@ -235,7 +243,7 @@ mod tests {
         let (events, received) = Events::channel(stop.clone());
         let (events, received) = (Some(events), Some(received));
         let (alive, kills) = (Mutex::new(Some(alive)), AtomicUsize::new(0));
-        Fake { stdout, stderr, alive, kills, stop, events, received, io: Some(io) }
+        Fake { stdout, stderr, alive, kills, revoked: CancellationToken::new(), stop, events, received, io: Some(io) }
     }
 
     impl Fake {
@@ -252,7 +260,7 @@ mod tests {
                 self.kills.fetch_add(1, Ordering::Relaxed);
                 self.end();
             };
-            relay.run(&self.stop, kill).await
+            relay.run(&self.stop, &self.revoked, kill).await
         }
 
         /// All output that was delivered.
@@ -305,6 +313,14 @@ mod tests {
         fake.stop.cancel();
         let seen = fake.relay(100, 60_000).await;
         assert_eq!((seen.cause, seen.ended), (Some(Cause::Shutdown), true));
+    }
+
+    #[tokio::test]
+    async fn a_revoked_lease_ends_the_program() {
+        let mut fake = fake();
+        fake.revoked.cancel();
+        let seen = fake.relay(100, 60_000).await;
+        assert_eq!((seen.cause, seen.ended), (Some(Cause::Revoked), true));
     }
 
     #[tokio::test]

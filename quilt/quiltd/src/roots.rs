@@ -22,15 +22,23 @@ impl CodeRoots {
 
     /// Opens a directory for mounting (`O_PATH`).
     pub(crate) fn open_dir(&self, path: &Path) -> Result<OwnedFd, Fault> {
-        self.open("program.code_dir", path, OFlag::O_DIRECTORY)
+        self.open("program.code_dir", path, OFlag::O_PATH | OFlag::O_DIRECTORY)
     }
 
     /// Opens a regular file for mounting (`O_PATH`).
     pub(crate) fn open_file(&self, path: &Path) -> Result<OwnedFd, Fault> {
-        const FIELD: &str = "program.files";
-        let file = self.open(FIELD, path, OFlag::empty())?;
-        let stat = fstat(&file).map_err(|errno| refused(FIELD, path, errno))?;
-        if is_regular(&stat) { Ok(file) } else { Err(Fault::spec(FIELD, format!("{path:?} is not a regular file"))) }
+        self.regular("program.files", path, OFlag::O_PATH)
+    }
+
+    /// Opens a regular file for reading. Non-blocking, or a pipe would hold us before we know that it is one.
+    pub(crate) fn read_file(&self, path: &Path) -> Result<OwnedFd, Fault> {
+        self.regular("program.workspace", path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+    }
+
+    fn regular(&self, field: &'static str, path: &Path, kind: OFlag) -> Result<OwnedFd, Fault> {
+        let file = self.open(field, path, kind)?;
+        let stat = fstat(&file).map_err(|errno| refused(field, path, errno))?;
+        if is_regular(&stat) { Ok(file) } else { Err(Fault::spec(field, format!("{path:?} is not a regular file"))) }
     }
 
     fn open(&self, field: &'static str, path: &Path, kind: OFlag) -> Result<OwnedFd, Fault> {
@@ -41,7 +49,7 @@ impl CodeRoots {
         }
         // The root is opened anew each time, so that a directory made after our start counts; links are refused in it as
         // well, because its parent may belong to the caller.
-        let top = how(OFlag::O_DIRECTORY, ResolveFlag::empty());
+        let top = how(OFlag::O_PATH | OFlag::O_DIRECTORY, ResolveFlag::empty());
         let root = openat2(nix::fcntl::AT_FDCWD, &root, top).map_err(|errno| refused(field, path, errno))?;
         let inside = how(kind, ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV);
         openat2(&root, &rest, inside).map_err(|errno| refused(field, path, errno))
@@ -50,7 +58,7 @@ impl CodeRoots {
 
 fn how(kind: OFlag, resolve: ResolveFlag) -> OpenHow {
     let links = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | kind).resolve(links | resolve)
+    OpenHow::new().flags(OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | kind).resolve(links | resolve)
 }
 
 fn is_regular(stat: &FileStat) -> bool {

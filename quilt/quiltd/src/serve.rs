@@ -7,11 +7,15 @@ use anyhow::Context;
 use aria_protocol::quilt::v1::sync_engine_server::SyncEngineServer;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
+use quilt_core::{Ledger, Setup};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server;
 
 use crate::config::Config;
+use crate::leases::Leases;
+use crate::rules::Rules;
 use crate::service::Service;
 use crate::shared::Shared;
 use crate::{fence, socket};
@@ -41,7 +45,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     // threads that come and go.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(config.concurrent_max.saturating_mul(2).max(4))
+        .max_blocking_threads((config.concurrent_max + config.child_max).saturating_mul(2).max(4))
         .thread_keep_alive(Duration::from_secs(10))
         .build()
         .context("start the runtime")?;
@@ -71,7 +75,15 @@ async fn run(
         tracing::info!(layer = layer.name, state = ?layer.state, required = layer.required, "cage layer");
     }
     let policy = std::mem::take(&mut config.policy);
-    let shared = Arc::new(Shared::new(&config, engine, policy, fences));
+    let shelves = config.shelf.map(|shelf| quilt_sandbox::Shelves::open(Arc::clone(&engine), shelf));
+    let shelves = shelves.transpose().context("start the threads of the shelves")?;
+    let rules = Rules::load(&config.state_dir, policy);
+    let life = fences.start;
+    let setup = Setup { policy: rules.policy(), bounds: config.bounds, capacity: config.capacity.clone(), fences };
+    let leases = Arc::new(Leases::new(Ledger::new(setup), life));
+    let shared = Arc::new(Shared::new(&config, engine, shelves, Arc::clone(&leases), rules));
+    // Outlives all executions, so that a lease that is not renewed ends while the engine stops, too.
+    let _watch = AbortOnDropHandle::new(tokio::spawn(async move { leases.watch().await }));
     let listener = socket::listen(&config.socket, &lock)?;
     let path = config.socket.path.clone();
     let (accepted, incoming) = socket::queue();

@@ -1,12 +1,11 @@
-//! The three methods of `quilt.v1.SyncEngine`: decode, decide who may start, hand over.
+//! The methods of `quilt.v1.SyncEngine`: decode, decide who may start, hand over.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aria_protocol::quilt::v1 as pb;
 use pb::feed_request::Input;
 use pb::sync_engine_server::SyncEngine;
-use quilt_sandbox::LayerState;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -17,17 +16,22 @@ use crate::events::{Events, Message};
 use crate::execution::Execution;
 use crate::fault::Fault;
 use crate::inbox::{self, Inbox, STDIN_PIECE_BYTES_MAX, Stdin};
-use crate::plan;
+use crate::rules;
 use crate::shared::{Live, Shared};
+use crate::{plan, report};
 
 /// Serves one engine.
 pub(crate) struct Service {
     shared: Arc<Shared>,
+    listeners: Arc<AtomicUsize>,
 }
+
+/// Who reads events at once; each may hold a few hundred.
+const LISTENERS_MAX: usize = 64;
 
 impl Service {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, listeners: Arc::default() }
     }
 
     /// Everything that can be refused before anything is made.
@@ -37,11 +41,27 @@ impl Service {
             return Err(Fault::shutdown());
         }
         let plan = plan::plan(&shared.limits, request)?;
-        shared.ledger().check(&plan.lease)?;
         let (inbox, outbox) = inbox::pair(plan.stdin, plan.door.is_some(), CancellationToken::new());
         let live = Live::take(shared, &plan.lease.execution_id, inbox)?;
-        let admission = shared.admit()?;
-        Ok(Execution { shared: Arc::clone(shared), plan, live, outbox, admission })
+        let place = shared.leases.request(&plan.lease)?;
+        Ok(Execution { shared: Arc::clone(shared), plan, live, outbox, place })
+    }
+
+    /// Changes the rules off the async threads: they are on disk before the answer.
+    async fn change_rules(
+        &self,
+        change: impl FnOnce(&rules::Rules) -> Result<quilt_core::Rule, Fault> + Send + 'static,
+    ) -> Result<pb::Rule, Fault> {
+        let shared = Arc::clone(&self.shared);
+        let change = move || {
+            let rule = change(&shared.rules)?;
+            shared.leases.set_policy(shared.rules.policy());
+            tracing::info!(name = rule.name, "the rules changed");
+            Ok(rules::wire(&rule))
+        };
+        tokio::task::spawn_blocking(change)
+            .await
+            .unwrap_or_else(|_| Err(Fault::bug("the thread that changed the rules ended")))
     }
 }
 
@@ -85,52 +105,76 @@ impl SyncEngine for Service {
 
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
         let shared = &self.shared;
-        let uptime = shared.uptime();
-        let lease = |lease: quilt_core::LeaseView<'_>| pb::Lease {
-            lease_id: lease.lease.to_string(),
-            execution_id: lease.execution_id.to_owned(),
-            owner: lease.owner.to_owned(),
-            tokens: lease.tokens.iter().map(ToString::to_string).collect(),
-            fence: lease.fence,
-            age_ms: u64::try_from(lease.age.as_millis()).unwrap_or(u64::MAX),
-            ..pb::Lease::default()
-        };
+        let uptime = shared.leases.uptime();
         Ok(Response::new(pb::StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            layers: shared.engine.layers().into_iter().map(layer).collect(),
-            leases: shared.ledger().leases(uptime).map(lease).collect(),
+            layers: shared.engine.layers().into_iter().map(report::layer).collect(),
             sandboxes: shared.cages.load(Ordering::Relaxed),
-            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
-            ..pb::StatusResponse::default()
+            uptime_ms: crate::leases::millis(uptime),
+            ..shared.leases.read(report::ledger)
         }))
     }
 
-    type EventsStream = ReceiverStream<Result<pb::EventsResponse, Status>>;
+    type EventsStream = ReceiverStream<report::EventMessage>;
 
-    async fn events(&self, _: Request<pb::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
-        Err(Fault::not_built("Events").into())
+    async fn events(&self, request: Request<pb::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        if self.shared.stop.is_cancelled() {
+            return Err(Fault::shutdown().into());
+        }
+        let seat = Seat::take(&self.listeners)?;
+        let (sender, stream) = report::channel();
+        let (leases, stop) = (Arc::clone(&self.shared.leases), self.shared.stop.clone());
+        let from = request.into_inner().from;
+        self.shared.tasks.spawn(async move {
+            report::events(leases, from, sender, stop).await;
+            drop(seat);
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 
     async fn list_rules(&self, _: Request<pb::ListRulesRequest>) -> Result<Response<pb::ListRulesResponse>, Status> {
-        Err(Fault::not_built("ListRules").into())
+        let shared = Arc::clone(&self.shared);
+        let list = move || {
+            let damaged = shared.rules.damaged().unwrap_or_default();
+            pb::ListRulesResponse { rules: shared.rules.policy().rules().iter().map(rules::wire).collect(), damaged }
+        };
+        let list = tokio::task::spawn_blocking(list).await;
+        Ok(Response::new(list.map_err(|_| Fault::bug("the thread that read the rules ended"))?))
     }
 
-    async fn add_rule(&self, _: Request<pb::AddRuleRequest>) -> Result<Response<pb::AddRuleResponse>, Status> {
-        Err(Fault::not_built("AddRule").into())
+    async fn add_rule(&self, request: Request<pb::AddRuleRequest>) -> Result<Response<pb::AddRuleResponse>, Status> {
+        let rule = request.into_inner().rule.ok_or_else(|| Fault::spec("rule", "is missing"))?;
+        let rule = self.change_rules(move |rules| rules.add(rule)).await?;
+        Ok(Response::new(pb::AddRuleResponse { rule: Some(rule) }))
     }
 
-    async fn remove_rule(&self, _: Request<pb::RemoveRuleRequest>) -> Result<Response<pb::RemoveRuleResponse>, Status> {
-        Err(Fault::not_built("RemoveRule").into())
+    async fn remove_rule(
+        &self,
+        request: Request<pb::RemoveRuleRequest>,
+    ) -> Result<Response<pb::RemoveRuleResponse>, Status> {
+        let name = request.into_inner().name;
+        let rule = self.change_rules(move |rules| rules.remove(&name)).await?;
+        Ok(Response::new(pb::RemoveRuleResponse { rule: Some(rule) }))
     }
 }
 
-fn layer(layer: quilt_sandbox::Layer) -> pb::Layer {
-    let state = match layer.state {
-        LayerState::Active(form) if form.is_empty() => "active".to_owned(),
-        LayerState::Active(form) => form,
-        LayerState::Absent(why) => format!("absent: {why}"),
-    };
-    pb::Layer { name: layer.name.to_owned(), state, required: layer.required }
+/// One listener; dropping it makes room for another.
+struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    fn take(listeners: &Arc<AtomicUsize>) -> Result<Self, Fault> {
+        let seat = Self(Arc::clone(listeners));
+        if listeners.fetch_add(1, Ordering::Relaxed) >= LISTENERS_MAX {
+            return Err(Fault::queue_full(format!("{LISTENERS_MAX} listeners read events already")));
+        }
+        Ok(seat)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Puts one message into the queue it is for and says how many bytes it was. What a program does not take any more is dropped.

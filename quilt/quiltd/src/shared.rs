@@ -1,29 +1,26 @@
-//! What all executions of this engine share: the cages, the ledger, the list of live executions and the slots.
+//! What all executions of this engine share: the cages, the leases, the rules and the list of live executions.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use quilt_core::{Bounds, Grant, LeaseRequest, Ledger, Policy, Refusal};
-use quilt_sandbox::Engine;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use quilt_sandbox::{Engine, Shelves};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::inbox::Inbox;
+use crate::leases::Leases;
 use crate::limits::LimitRange;
 use crate::roots::CodeRoots;
-
-/// Tokens one execution may ask for.
-const TOKENS_MAX: usize = 64;
+use crate::rules::Rules;
 
 /// One per daemon, behind an `Arc`.
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
+    /// Cages made before their call.
+    pub(crate) shelves: Option<Shelves>,
     pub(crate) roots: CodeRoots,
     pub(crate) limits: LimitRange,
     /// Cancelled when the daemon stops.
@@ -31,41 +28,31 @@ pub(crate) struct Shared {
     /// Every execution is a task in here, so that stopping can wait for all of them.
     pub(crate) tasks: TaskTracker,
     pub(crate) cages: AtomicU32,
-    started: Instant,
-    ledger: Mutex<Ledger>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) rules: Rules,
     executions: Mutex<HashMap<String, Inbox>>,
-    slots: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    waiting_max: usize,
-    pub(crate) wait_max: Duration,
 }
 
 impl Shared {
-    pub(crate) fn new(config: &Config, engine: Arc<Engine>, policy: Policy, fences: std::ops::Range<u64>) -> Self {
-        let bounds = Bounds { leases_max: config.concurrent_max, tokens_max: TOKENS_MAX };
+    pub(crate) fn new(
+        config: &Config,
+        engine: Arc<Engine>,
+        shelves: Option<Shelves>,
+        leases: Arc<Leases>,
+        rules: Rules,
+    ) -> Self {
         Self {
             engine,
+            shelves,
             roots: CodeRoots::new(config.code_roots.clone()),
             limits: config.limits,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             cages: AtomicU32::new(0),
-            started: Instant::now(),
-            ledger: Mutex::new(Ledger::new(policy, bounds, fences)),
+            leases,
+            rules,
             executions: Mutex::new(HashMap::new()),
-            slots: Arc::new(Semaphore::new(config.concurrent_max)),
-            waiting: AtomicUsize::new(0),
-            waiting_max: config.waiting_max,
-            wait_max: config.wait_max,
         }
-    }
-
-    pub(crate) fn uptime(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn executions(&self) -> MutexGuard<'_, HashMap<String, Inbox>> {
@@ -102,70 +89,5 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.shared.executions().remove(&self.execution_id);
         self.over.cancel();
-    }
-}
-
-/// Tokens held; dropping it releases them, exactly once.
-pub(crate) struct Lease {
-    shared: Arc<Shared>,
-    pub(crate) grant: Grant,
-}
-
-impl Lease {
-    pub(crate) fn take(shared: &Arc<Shared>, request: &LeaseRequest) -> Result<Self, Refusal> {
-        let grant = shared.ledger().grant(request, shared.uptime())?;
-        Ok(Self { shared: Arc::clone(shared), grant })
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Err(error) = self.shared.ledger().release(self.grant.lease) {
-            tracing::error!(%error, "a lease ended twice");
-        }
-    }
-}
-
-/// A place in the queue for a slot; dropping it leaves the queue.
-pub(crate) struct Place {
-    shared: Arc<Shared>,
-}
-
-/// The answer to somebody who wants to run.
-pub(crate) enum Admission {
-    Slot(OwnedSemaphorePermit),
-    Wait(Place),
-}
-
-impl Shared {
-    /// A slot at once, or a place in the queue if there is one left.
-    pub(crate) fn admit(self: &Arc<Self>) -> Result<Admission, Fault> {
-        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Ok(Admission::Slot(slot));
-        }
-        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Place { shared: Arc::clone(self) };
-        if waiting >= self.waiting_max {
-            return Err(Fault::queue_full(format!("every slot is taken and {waiting} executions wait already")));
-        }
-        Ok(Admission::Wait(place))
-    }
-}
-
-impl Place {
-    /// Waits for a slot, first come first served, a bounded time.
-    pub(crate) async fn slot(self) -> Result<OwnedSemaphorePermit, Fault> {
-        let slots = Arc::clone(&self.shared.slots).acquire_owned();
-        match tokio::time::timeout(self.shared.wait_max, slots).await {
-            Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(_)) => Err(Fault::shutdown()),
-            Err(_) => Err(Fault::queue_full(format!("no slot within {} ms", self.shared.wait_max.as_millis()))),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

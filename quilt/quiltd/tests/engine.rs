@@ -109,8 +109,9 @@ async fn a_writer_keeps_others_out_until_its_stream_ends() {
     let writer = asking(SLEEP, "kv:orders:rw");
     let holder = writer.execution_id.clone();
     let stream = running(&stand, writer).await;
-    let (code, reason, message) = stand.refusal(asking("", "kv:orders:pending:ro")).await;
-    assert_eq!((code, reason.as_str()), (Code::Aborted, "TOKEN_BUSY"));
+    let impatient = pb::ExecuteRequest { wait_ms: 50, ..asking("", "kv:orders:pending:ro") };
+    let (code, reason, message) = stand.refusal(impatient).await;
+    assert_eq!((code, reason.as_str()), (Code::DeadlineExceeded, "TOKEN_WAIT"));
     assert!(message.contains(&holder), "{message}");
     let lease = stand.status().await.leases.remove(0);
     assert_eq!(
@@ -182,8 +183,8 @@ async fn waiting_for_a_slot_is_bounded() {
     let Some(stand) = start("concurrent_max = 1\n[queue]\nwait_ms_max = 200\n").await else { return };
     let _first = running(&stand, stand.script(SLEEP)).await;
     let (code, reason, message) = stand.refusal(stand.script("")).await;
-    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "QUEUE_FULL"));
-    assert!(message.contains("200 ms"), "{message}");
+    assert_eq!((code, reason.as_str()), (Code::DeadlineExceeded, "TOKEN_WAIT"));
+    assert!(message.contains("every slot is taken"), "{message}");
 }
 
 #[tokio::test]

@@ -38,6 +38,8 @@ pub struct Run {
     pub files: Vec<(String, Vec<u8>)>,
     pub fence: u64,
     pub revoked: Option<String>,
+    /// Their bytes are the file `/workspace`.
+    pub changes: Option<pb::WorkspaceChanges>,
     pub ended: pb::Ended,
 }
 
@@ -374,6 +376,10 @@ pub async fn collect(mut stream: Streaming<pb::ExecuteResponse>) -> Result<Run, 
                 run.frames.push(frame);
             }
             Event::OutFile(file) => run.files.push((file.name, Vec::new())),
+            Event::WorkspaceChanges(changes) => {
+                run.changes = Some(changes);
+                run.files.push(("/workspace".to_owned(), Vec::new()));
+            }
             Event::OutChunk(chunk) => run.files.last_mut().expect("a chunk of no file").1.extend(chunk),
             Event::Renewed(_) => assert!(granted),
             Event::Revoked(event) => {
