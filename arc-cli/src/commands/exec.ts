@@ -11,11 +11,12 @@ import { type Ended, ended, endedJson, endedText, programExit, usageJson } from 
 import { contextOption, withDevice } from "../client/session.ts";
 import { RunView } from "../client/view.ts";
 import { ClosedPipe } from "../cli.ts";
-import { type Context, command, option, positional, rest, type Values } from "../command.ts";
-import { errorJson, Exit, UserError } from "../errors.ts";
+import { type Context, command, flag, option, positional, rest, type Values } from "../command.ts";
+import { DeviceError, errorJson, Exit, UserError } from "../errors.ts";
 import { escapeLine } from "../escape.ts";
 import type { Finished } from "../gen/aria/v1/common_pb.ts";
 import { Profile } from "../gen/aria/v1/exec_pb.ts";
+import { Session, type SessionEnd, sessionJson, type SessionOptions, sessionText } from "../session/session.ts";
 import { bytesText } from "../table.ts";
 import { bytes, cores, count, duration, fileArgument, variable } from "../values.ts";
 
@@ -29,12 +30,14 @@ const args = {
   memory: option({ value: "SIZE", help: "Memory limit, for example 256M", parse: bytes }),
   cpu: option({ value: "CORES", help: "CPU limit, for example 0.5", parse: cores }),
   pids: option({ value: "N", help: "Limit of processes and threads", parse: count }),
-  disk: option({ value: "SIZE", help: "Size of /tmp and of /out, each", parse: bytes }),
+  disk: option({ value: "SIZE", help: "Size of /tmp, of /out and of /workspace, each", parse: bytes }),
   timeout: option({ value: "TIME", help: "How long it may run, for example 10s", parse: duration }),
   profile: option({ value: "NAME", help: "Sandbox profile", choices: ["tool", "tool-noexec"], default: "tool" }),
   file: option({ value: "NAME=PATH", help: "File the program finds at /in/NAME", parse: fileArgument, repeat: true }),
   out: option({ value: "DIR", help: "Save what the program left in /out here" }),
-  session: option({ value: "DIR", help: "Not built yet", hidden: true }),
+  session: option({ value: "DIR", help: "Directory the program finds a copy of at /workspace; what it changes there is dropped" }),
+  pull: flag({ help: "Bring what the program changed into the --session directory, when it has ended by itself" }),
+  dryRun: flag({ help: "With --pull: show what it would bring, and change nothing" }),
   context: contextOption,
 };
 
@@ -45,7 +48,7 @@ export const exec = command({
   summary: "Run a script in a sandbox on a device",
   description: "The sandbox is the one tools get. Exit code: the program's own; 128+n when signal n ended it, 125 when it never ran.",
   args,
-  examples: ["arc exec probe.ts -- --depth 3", "arc exec report.ts --memory 512M --timeout 10s < data.csv > report.html"],
+  examples: ["arc exec probe.ts -- --depth 3", "arc exec report.ts --memory 512M --timeout 10s < data.csv > report.html", "arc exec fix.ts --session . --pull --dry-run"],
   failureExit: Exit.neverRan,
   async run(values, context) {
     try {
@@ -69,24 +72,53 @@ interface Result {
   readonly end: Ended;
   readonly finished: Finished | undefined;
   readonly saved: readonly string[];
+  readonly session: SessionEnd | undefined;
+  /** Why the changes in the session did not come back. */
+  readonly sessionError: unknown;
 }
 
 async function runProgram(values: ExecArgs, context: Context): Promise<number> {
-  if (values.session !== undefined) {
-    throw new UserError("UNIMPLEMENTED", "--session is not built yet", { hint: "run without it; nothing of a run is kept" });
-  }
+  const wanted = sessionOptions(values);
   const environment = uniqueVariables(values);
   const program = await build(values.program, context);
   const name = basename(values.program);
-  const { end, finished, saved } = await withDevice(values.context, context, `run ${name}`, (device) => onDevice(device, values, environment, program, context));
-  const exit = programExit(end);
+  const session = wanted === undefined ? undefined : await Session.open(wanted, context.signal);
+  const result = await withDevice(values.context, context, `run ${name}`, (device) => onDevice(device, values, environment, program, session, context));
+  const { end, finished, saved, sessionError } = result;
+  const exit = sessionError === undefined ? programExit(end) : failureOf(sessionError);
   const { ui } = context;
-  if (ui.json) ui.event({ type: "outcome", ok: exit === Exit.ok, exit, outcome: endedJson(end), invocationId: finished?.invocationId ?? "", usage: usageJson(finished?.usage), ...(values.out === undefined ? {} : { saved }) });
-  else report(end, name, saved, values.out !== undefined, context);
+  if (ui.json) {
+    const more = { ...(values.out === undefined ? {} : { saved }), ...(session === undefined ? {} : { session: sessionJson(result.session, sessionError) }) };
+    ui.event({ type: "outcome", ok: exit === Exit.ok, exit, outcome: endedJson(end), invocationId: finished?.invocationId ?? "", usage: usageJson(finished?.usage), ...more });
+    return exit;
+  }
+  report(end, name, saved, values.out !== undefined, context);
+  if (session !== undefined && result.session !== undefined) for (const line of sessionText(result.session, session.options)) ui.note(line);
+  if (wanted?.pull === true && result.session === undefined && sessionError === undefined) ui.note("nothing was pulled: the program did not end by itself");
+  if (sessionError !== undefined) ui.fail(sessionError);
   return exit;
 }
 
-async function onDevice(device: Device, values: ExecArgs, environment: Record<string, string>, program: Program, context: Context): Promise<Result> {
+/** The program has run, so whatever its own exit code was, the person has to hear of this. */
+const failureOf = (error: unknown): number => (error instanceof UserError ? error.exit : Exit.unexpected);
+
+function sessionOptions({ session, pull, dryRun, token }: ExecArgs): SessionOptions | undefined {
+  if (session === undefined) {
+    if (pull || dryRun) throw new UserError("ARC2068", `--${pull ? "pull" : "dry-run"} without --session`, { hint: "--session DIR names the directory" });
+    return undefined;
+  }
+  if (dryRun && !pull) throw new UserError("ARC2068", "--dry-run without --pull");
+  if (pull && workspaceTokens(token).every((text) => READ_ONLY.test(text)) && workspaceTokens(token).length > 0) {
+    throw new UserError("ARC2068", "--pull of a session the program may only read", { hint: "give it --token fs:workspace:rw" });
+  }
+  return { dir: session, pull, dryRun };
+}
+
+const READ_ONLY = /^fs:workspace(:ro)?$/;
+/** The tokens that say what the program may do with its session; without one it may do everything. */
+const workspaceTokens = (tokens: readonly string[]): string[] => tokens.filter((text) => /^fs:workspace(:|$)/.test(text));
+
+async function onDevice(device: Device, values: ExecArgs, environment: Record<string, string>, program: Program, session: Session | undefined, context: Context): Promise<Result> {
   const { ui, signal } = context;
   const bar = ui.progress(basename(values.program), program.bytes.length, bytesText);
   await putBlob(device, program, () => slices(program.bytes), bar, signal).finally(() => bar.end());
@@ -95,16 +127,33 @@ async function onDevice(device: Device, values: ExecArgs, environment: Record<st
     bundle: { sha256: program.sha256, sizeBytes: program.sizeBytes },
     args: [...values.args],
     env: environment,
-    tokens: [...values.token],
+    tokens: [...values.token, ...(session !== undefined && workspaceTokens(values.token).length === 0 ? ["fs:workspace:rw"] : [])],
     limits: { memoryBytes: values.memory ?? 0n, pids: values.pids ?? 0, cpuMillis: values.cpu ?? 0, diskBytes: values.disk ?? 0n, wallMs: values.timeout ?? 0n },
     profile: PROFILES[values.profile] ?? Profile.TOOL,
     files,
+    ...(session === undefined ? {} : { session: await session.put(device, ui, signal) }),
   };
   const finished = await stream(device, start, values.program, context);
   const end = ended(finished?.outcome);
   const saved = end.kind === "succeeded" && values.out !== undefined ? await saveFiles(device, end.files, values.out, signal) : [];
-  return { end, finished, saved };
+  return { end, finished, saved, ...(await sessionEnd(device, session, end, finished, signal)) };
 }
+
+async function sessionEnd(device: Device, session: Session | undefined, end: Ended, finished: Finished | undefined, signal: AbortSignal): Promise<Pick<Result, "session" | "sessionError">> {
+  if (session === undefined) return { session: undefined, sessionError: undefined };
+  try {
+    if (finished?.session !== undefined) return { session: await session.finish(device, finished.session, signal), sessionError: undefined };
+    if (!session.options.pull || !returned(end)) return { session: undefined, sessionError: undefined };
+    throw new DeviceError("ARC3010", "the device kept no changes to pull", { exit: Exit.unexpected });
+  } catch (error) {
+    if (signal.aborted) throw new UserError("INTERRUPTED", "cancelled; nothing was pulled", { exit: Exit.interrupted, cause: error });
+    return { session: undefined, sessionError: error instanceof UserError ? error : await device.explain(error, "pull") };
+  }
+}
+
+/** Came to its own end. What another program left is in the middle of something. */
+const returned = (end: Ended): boolean => end.kind === "succeeded" || (end.kind === "failed" && end.exitCode !== undefined);
+
 
 /** Both directions at once: stdin goes up while events come down. */
 async function stream(device: Device, start: object, name: string, { ui, signal, stdin }: Context): Promise<Finished | undefined> {

@@ -156,8 +156,8 @@ test("what never ran is 125, whatever the reason", async () => {
   for (const words of [["exec"], ["exec", script, "--nope"], ["exec", script, "--memory", "much"], ["exec", script, "--env", "=x"], ["exec", script, "--profile", "root"], ["exec", script, "--env", "A=1", "--env", "A=2"]]) {
     expect((await arc(words, { env })).code).toBe(125);
   }
-  const session = await arc(["exec", script, "--session", "/tmp", "--json"], { env });
-  expect([session.code, session.json().error.code]).toEqual([125, "UNIMPLEMENTED"]);
+  const session = await arc(["exec", script, "--session", script, "--json"], { env });
+  expect([session.code, session.json().error.code]).toEqual([125, "ARC2061"]);
 });
 
 test("a device that goes away in the middle is said so", async () => {

@@ -46,7 +46,3 @@ test("help works before, after and as a command, and in colour only when asked",
   expect((await arc(["--help"], { tty: true })).stdout).toContain("\u001b[1m");
   expect((await arc(["--help", "--json"])).json().data.help).toBe((await arc(["--help"])).stdout.trimEnd());
 });
-
-test("what is not built is not in the help", async () => {
-  expect((await arc(["exec", "--help"])).stdout).not.toContain("session");
-});

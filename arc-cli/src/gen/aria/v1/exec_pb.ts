@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aria/v1/exec.proto.
  */
 export const file_aria_v1_exec: GenFile = /*@__PURE__*/
-  fileDesc("ChJhcmlhL3YxL2V4ZWMucHJvdG8SB2FyaWEudjEiSQoKUnVuUmVxdWVzdBIiCgVzdGFydBgBIAEoCzIRLmFyaWEudjEuUnVuU3RhcnRIABIPCgVzdGRpbhgCIAEoDEgAQgYKBHBhcnQihAIKCFJ1blN0YXJ0EiAKBmJ1bmRsZRgBIAEoCzIQLmFyaWEudjEuQmxvYlJlZhIMCgRhcmdzGAIgAygJEicKA2VudhgDIAMoCzIaLmFyaWEudjEuUnVuU3RhcnQuRW52RW50cnkSDgoGdG9rZW5zGAQgAygJEh8KBmxpbWl0cxgFIAEoCzIPLmFyaWEudjEuTGltaXRzEiEKB3Byb2ZpbGUYBiABKA4yEC5hcmlhLnYxLlByb2ZpbGUSHwoFZmlsZXMYByADKAsyEC5hcmlhLnYxLkZpbGVSZWYaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIvCgtSdW5SZXNwb25zZRIgCgVldmVudBgBIAEoCzIRLmFyaWEudjEuUnVuRXZlbnQqTQoHUHJvZmlsZRIXChNQUk9GSUxFX1VOU1BFQ0lGSUVEEAASEAoMUFJPRklMRV9UT09MEAESFwoTUFJPRklMRV9UT09MX05PRVhFQxACMjwKBEV4ZWMSNAoDUnVuEhMuYXJpYS52MS5SdW5SZXF1ZXN0GhQuYXJpYS52MS5SdW5SZXNwb25zZSgBMAFiBnByb3RvMw", [file_aria_v1_common]);
+  fileDesc("ChJhcmlhL3YxL2V4ZWMucHJvdG8SB2FyaWEudjEiSQoKUnVuUmVxdWVzdBIiCgVzdGFydBgBIAEoCzIRLmFyaWEudjEuUnVuU3RhcnRIABIPCgVzdGRpbhgCIAEoDEgAQgYKBHBhcnQipwIKCFJ1blN0YXJ0EiAKBmJ1bmRsZRgBIAEoCzIQLmFyaWEudjEuQmxvYlJlZhIMCgRhcmdzGAIgAygJEicKA2VudhgDIAMoCzIaLmFyaWEudjEuUnVuU3RhcnQuRW52RW50cnkSDgoGdG9rZW5zGAQgAygJEh8KBmxpbWl0cxgFIAEoCzIPLmFyaWEudjEuTGltaXRzEiEKB3Byb2ZpbGUYBiABKA4yEC5hcmlhLnYxLlByb2ZpbGUSHwoFZmlsZXMYByADKAsyEC5hcmlhLnYxLkZpbGVSZWYSIQoHc2Vzc2lvbhgIIAEoCzIQLmFyaWEudjEuU2Vzc2lvbhoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjoKB1Nlc3Npb24SHgoEdHJlZRgBIAEoCzIQLmFyaWEudjEuQmxvYlJlZhIPCgdjb2xsZWN0GAIgASgIIi8KC1J1blJlc3BvbnNlEiAKBWV2ZW50GAEgASgLMhEuYXJpYS52MS5SdW5FdmVudCpNCgdQcm9maWxlEhcKE1BST0ZJTEVfVU5TUEVDSUZJRUQQABIQCgxQUk9GSUxFX1RPT0wQARIXChNQUk9GSUxFX1RPT0xfTk9FWEVDEAIyPAoERXhlYxI0CgNSdW4SEy5hcmlhLnYxLlJ1blJlcXVlc3QaFC5hcmlhLnYxLlJ1blJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_aria_v1_common]);
 
 /**
  * @generated from message aria.v1.RunRequest
@@ -87,6 +87,13 @@ export type RunStart = Message<"aria.v1.RunStart"> & {
    * @generated from field: repeated aria.v1.FileRef files = 7;
    */
   files: FileRef[];
+
+  /**
+   * A directory of the caller's, copied to /workspace; absent: no /workspace.
+   *
+   * @generated from field: aria.v1.Session session = 8;
+   */
+  session?: Session | undefined;
 };
 
 /**
@@ -95,6 +102,36 @@ export type RunStart = Message<"aria.v1.RunStart"> & {
  */
 export const RunStartSchema: GenMessage<RunStart> = /*@__PURE__*/
   messageDesc(file_aria_v1_exec, 1);
+
+/**
+ * A private copy of a tree for one run, of the size limits.disk_bytes. It needs a token `fs:workspace`, with mode `ro` to read and
+ * `rw` to change it.
+ * Reasons: SESSION_TOKEN (without such a token), WORKSPACE_FULL (it does not fit), WORKSPACE_TREE (it is no tree), all INVALID_ARGUMENT.
+ *
+ * @generated from message aria.v1.Session
+ */
+export type Session = Message<"aria.v1.Session"> & {
+  /**
+   * A tree (docs/formats.md), put as a blob.
+   *
+   * @generated from field: aria.v1.BlobRef tree = 1;
+   */
+  tree?: BlobRef | undefined;
+
+  /**
+   * Keep what the program changed as a blob for Finished.session, and not only how much it was.
+   *
+   * @generated from field: bool collect = 2;
+   */
+  collect: boolean;
+};
+
+/**
+ * Describes the message aria.v1.Session.
+ * Use `create(SessionSchema)` to create a new message.
+ */
+export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
+  messageDesc(file_aria_v1_exec, 2);
 
 /**
  * @generated from message aria.v1.RunResponse
@@ -111,7 +148,7 @@ export type RunResponse = Message<"aria.v1.RunResponse"> & {
  * Use `create(RunResponseSchema)` to create a new message.
  */
 export const RunResponseSchema: GenMessage<RunResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_exec, 2);
+  messageDesc(file_aria_v1_exec, 3);
 
 /**
  * @generated from enum aria.v1.Profile
