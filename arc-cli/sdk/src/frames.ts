@@ -47,8 +47,9 @@ export class Door {
   }
 
   /** Answers a prepare frame: a frame of no bytes. */
-  async writeReady(): Promise<void> {
-    await Bun.write(Bun.file(this.#fd), new Uint8Array(4));
+  writeReady(): void {
+    // Nobody waits for the call yet, so this is the time to load what writes fastest.
+    this.#finish({ bytes: new Uint8Array(4), at: 0 });
   }
 
   /** Writes now, before it returns. */
@@ -119,7 +120,8 @@ function isBusy(error: unknown): boolean {
   return code === "EAGAIN" || code === "EINTR";
 }
 
-function encodeFrame(frame: object): Uint8Array<ArrayBuffer> {
+/** Length and JSON in one piece. */
+export function encodeFrame(frame: object): Uint8Array<ArrayBuffer> {
   const body = new TextEncoder().encode(JSON.stringify(frame));
   if (body.length > FRAME_BYTES_MAX) throw new FrameTooLarge(`a frame of ${body.length} bytes is over the limit of ${FRAME_BYTES_MAX}`);
   const bytes = new Uint8Array(4 + body.length);

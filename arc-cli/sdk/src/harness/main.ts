@@ -5,7 +5,7 @@
 //! process, so nothing here is a boundary: the host trusts no frame.
 
 import { CodecError, decode, encode, type Codec } from "./codec.ts";
-import { Door, FRAME_BYTES_MAX, FrameTooLarge } from "../frames.ts";
+import { Door, encodeFrame, FRAME_BYTES_MAX, FrameTooLarge } from "../frames.ts";
 import { Requests, type Asked, type OnEvent } from "../requests.ts";
 
 const door = new Door(3);
@@ -70,14 +70,12 @@ function text(value: unknown): string {
 
 /** The other side of this contract is the SDK's `door.ts`. */
 function openDoor(): void {
-  const symbol = Symbol.for("aria.door");
   const host = {
     log: (level: string, message: string, fieldsJson: string): void => door.writeNow({ log: { level, message: text(message), fieldsJson: fieldsJson.length > TEXT_MAX ? "{}" : fieldsJson } }),
     progress: (fraction: number, message: string): void => door.writeNow({ progress: { fraction, message: text(message) } }),
     ask: (op: string, body: object, event?: OnEvent): Asked => (requests ??= new Requests(door)).ask(op, body, event),
   };
-  // Only the first time: a process that was prepared has it already.
-  if (!(symbol in globalThis)) Object.defineProperty(globalThis, symbol, { value: host });
+  Object.defineProperty(globalThis, Symbol.for("aria.door"), { value: host });
 }
 
 interface HostFrame {
@@ -92,11 +90,41 @@ interface HostFrame {
  */
 async function readCall(): Promise<HostFrame> {
   const frame = (await door.read()) as HostFrame;
-  if (frame.prepare === undefined) return frame;
   openDoor();
-  if (typeof frame.prepare.module === "string") await import(frame.prepare.module);
-  await door.writeReady();
+  if (frame.prepare === undefined) return frame;
+  await rehearse();
+  const { module } = frame.prepare;
+  if (typeof module === "string") loaded = { module, content: (await import(module)) as Loaded };
+  door.writeReady();
   return (await door.read()) as HostFrame;
+}
+
+interface Loaded {
+  readonly tool: LoadedTool;
+}
+
+/** What was loaded ahead of the call. */
+let loaded: { readonly module: string; readonly content: Loaded } | undefined;
+
+/** Asking for a module costs time even when it is loaded. */
+async function load(module: string): Promise<Loaded> {
+  return loaded?.module === module ? loaded.content : ((await import(module)) as Loaded);
+}
+
+/** The first pass through any code takes many times as long as the next, so it is made while nobody waits. */
+async function rehearse(): Promise<void> {
+  const codec: Codec = { object: { text: null, when: { date: 1 }, list: { array: null } } };
+  const tool: LoadedTool = { name: "", run: (input) => input, input: codec, output: codec };
+  loaded = { module: "", content: { tool } };
+  const outputJson = await answer((await load("")).tool, '{"text":"x","when":"2000-01-01T00:00:00.000Z","list":[1,true,null]}');
+  encodeFrame({ result: { outputJson } });
+}
+
+/** Runs the tool once: its answer as JSON text. */
+async function answer(tool: LoadedTool, inputJson: string): Promise<string> {
+  const value = await tool.run(decode(tool.input, JSON.parse(inputJson)));
+  if (tool.streams) await drain();
+  return encoded(tool, value);
 }
 
 async function readInvoke(): Promise<{ module: string; inputJson: string }> {
@@ -108,14 +136,11 @@ async function readInvoke(): Promise<{ module: string; inputJson: string }> {
 
 async function call(): Promise<void> {
   const { module, inputJson } = await readInvoke();
-  openDoor();
   let tool: LoadedTool | undefined;
   let outputJson: string;
   try {
-    tool = ((await import(module)) as { tool: LoadedTool }).tool;
-    const answer = await tool.run(decode(tool.input, JSON.parse(inputJson)));
-    if (tool.streams) await drain();
-    outputJson = encoded(tool, answer);
+    tool = (await load(module)).tool;
+    outputJson = await answer(tool, inputJson);
   } catch (error) {
     if (tool?.streams) await drain();
     // A getter or proxy of the answer may throw too; that is a result without a JSON form as well.
