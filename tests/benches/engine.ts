@@ -1,6 +1,5 @@
 // G1 to G5 and G16: what the clock measures of the engine and of its peers.
 
-import { availableParallelism } from "node:os";
 import type { Clock } from "./client.ts";
 import { Noise, quantile, say, type Samples, type Table } from "./table.ts";
 
@@ -46,15 +45,64 @@ export function coldRows(table: Table, rows: Rows): void {
   b("same through the engine's socket", ms(of("hello/socket")), "bubblewrap+Bun, in a limited leaf", ms(of("hello/bubblewrap")));
 }
 
+/** G3: one call to something that waits for it, good for one call. */
+export async function warm(clock: Clock, table: Table, rounds: number): Promise<void> {
+  say(`G3: calls served from a shelf, each by a sandbox of its own (${rounds} interleaved rounds)`);
+  warmRows(table, await clock.measure<Rows>("warm", rounds));
+}
+
+export function warmRows(table: Table, rows: Rows): void {
+  const noise = new Noise("socket round trip of two threads", rows["echo"]?.wall_us ?? []);
+  const us = (name: string, q = 0.5): number => ms(rows[name], q) * 1000;
+  const r = (goal: string, name: string, value: number, reference: string, referenceValue: number, max?: number): void =>
+    table.row(noise, goal, name, "us", value, reference, referenceValue, max === undefined ? undefined : { max });
+  const imported = "call from a shelf, tool imported, sandbox used once";
+  r("G3a", imported, us("imported/engine"), "cold bubblewrap+Bun", us("hello/bubblewrap"), 1 / 40);
+  r("G3a", `${imported}, p99`, us("imported/engine", 0.99), "its p50", us("imported/engine"), 12);
+  r("G3a", imported, us("imported/engine"), "socket round trip of two threads", us("echo"));
+  r("G3a", imported, us("imported/engine"), "waiting worker without a sandbox", us("imported/bare"));
+  r("G3a", "same through the engine's socket", us("imported/socket"), "cold bubblewrap+Bun", us("hello/bubblewrap"));
+  r("G3a", "same through the engine's socket", us("imported/socket"), "socket round trip of two threads", us("echo"));
+  const generic = "call from a generic shelf, tool imported at the call";
+  r("G3b", generic, us("generic/engine"), "waiting worker without a sandbox", us("generic/bare"), 1.5);
+  r("G3b", "same through the engine's socket", us("generic/socket"), "waiting worker without a sandbox", us("generic/bare"));
+}
+
+interface Loop {
+  per_second: number;
+  wall_us: number[];
+  warm_share?: number;
+}
+
+/** G4: what stood ready at the start is used up in the warm-up of each loop. */
+export async function rate(clock: Clock, table: Table, seconds: number): Promise<void> {
+  say(`G4: closed loops of single-use calls, refill included, ${seconds} s each after 3 s of warm-up`);
+  const { clients, engine, socket, bare } = await clock.measure<{ clients: number; engine: Loop; socket: Loop; bare: Loop }>("rate", seconds);
+  const noise = new Noise("calls of the loop without sandboxes", bare.wall_us);
+  const loop = `single-use calls, ${clients} clients`;
+  table.row(noise, "G4", loop, "per s", engine.per_second, "same loop without sandboxes", bare.per_second, { min: 0.65 });
+  table.row(noise, "G4", `${loop}, through the engine's socket`, "per s", socket.per_second, "same loop without sandboxes", bare.per_second);
+  table.row(noise, "G4", "same, p99 of a call", "ms", quantile(engine.wall_us, 0.99) / 1000, "without sandboxes, p99", quantile(bare.wall_us, 0.99) / 1000);
+}
+
 interface Charge {
   all_bytes: number;
   kernel_bytes: number;
 }
 
+interface Idle {
+  count: number;
+  cage: Charge;
+  bare: Charge;
+}
+
 /** G5: nothing here depends on the clock, so noise does not matter. */
 export async function idle(clock: Clock, table: Table, count: number): Promise<void> {
   say(`G5: memory of ${count} idle ready sandboxes beside ${count} bare Bun workers`);
-  const { cage, bare } = await clock.measure<{ cage: Charge; bare: Charge }>("idle", count);
+  idleRows(table, await clock.measure<Idle>("idle", count));
+}
+
+export function idleRows(table: Table, { count, cage, bare }: Idle): void {
   const mib = (bytes: number): number => bytes / 2 ** 20;
   const counted = `charge of their cgroup / ${count}, launcher, shim and kernel memory included`;
   table.row(undefined, "G5", `idle ready sandbox: ${counted}`, "MiB", mib(cage.all_bytes), "bare Bun worker, counted alike", mib(bare.all_bytes), { max: 1.12 });
@@ -84,5 +132,3 @@ export async function leaks(clock: Clock, table: Table, count: number): Promise<
   table.row(undefined, "G16", `engine's memory after ${count} sandboxes`, "MiB", found.rss_after_bytes / 2 ** 20, "before, 100 sandboxes old", found.rss_before_bytes / 2 ** 20);
   table.row(noise, "G16", "last tenth of the sandboxes", "ms", ms(found.last), "first tenth", ms(found.first), { max: 1.1 });
 }
-
-export const cores = availableParallelism();

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -10,6 +10,14 @@ use crate::sample::{Sample, Samples};
 
 /// About what a small call is long.
 const FRAME_BYTES: usize = 128;
+
+/// The middle one of a few.
+pub(crate) fn median(count: usize) -> anyhow::Result<Sample> {
+    let mut times = round_trips(count)?.wall_us;
+    times.sort_by(f64::total_cmp);
+    let middle = times.get(times.len() / 2).context("no round trips")?;
+    Ok(Sample { wall: Duration::from_secs_f64(middle / 1e6), cpu: None })
+}
 
 pub(crate) fn round_trips(count: usize) -> anyhow::Result<Samples> {
     let (mut ours, mut theirs) = UnixStream::pair().context("socket pair")?;

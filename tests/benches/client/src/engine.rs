@@ -48,6 +48,7 @@ pub(crate) fn spec(argv: Vec<String>, app: Option<OwnedFd>, door: bool) -> Spec 
         app,
         files: Vec::new(),
         out: false,
+        workspace: None,
         door,
         stdin: false,
         limits: Limits { memory_bytes: MEMORY_BYTES, pids: PIDS, cpu_millis: CPU_MILLIS, disk_bytes: DISK_BYTES },

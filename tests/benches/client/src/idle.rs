@@ -9,13 +9,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::json;
 
 use crate::cgroup::{self, Charge};
 use crate::engine::{cgroup_name, directory, open_engine, spec};
 use crate::stand::Stand;
-use crate::worker::{self, Worker};
+use crate::worker::{self, Door, Worker};
 
 /// How long they are left alone before the charge is read: start-up garbage has been collected by then.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 pub(crate) fn measure(stand: &Stand) -> anyhow::Result<serde_json::Value> {
     let app = stand.app()?;
     worker::write_tool(&app)?;
-    let bare = bare_workers(stand)?;
+    let bare = bare_workers(stand, &app)?;
     let caged = cages(stand, &app)?;
     Ok(json!({ "count": stand.rounds, "cage": caged, "bare": bare }))
 }
@@ -33,14 +33,18 @@ fn each(before: Charge, after: Charge, count: usize) -> serde_json::Value {
     json!({ "all_bytes": one(after.all, before.all), "kernel_bytes": one(after.kernel, before.kernel) })
 }
 
-/// The harness waits at its door, as a generic sandbox of a shelf does.
+/// The tool is imported and the harness waits at its door, as in a sandbox on a shelf.
 fn cages(stand: &Stand, app: &Path) -> anyhow::Result<serde_json::Value> {
     let engine = open_engine(stand, 0)?;
     let before = cgroup::charge(&cgroup_name())?;
     let mut ready = Vec::with_capacity(stand.rounds);
     for _ in 0..stand.rounds {
         let spec = spec(worker::harness("/".as_ref()), Some(directory(app)?), true);
-        ready.push(engine.spawn(spec).context("spawn")?);
+        let (sandbox, mut io) = engine.spawn(spec).context("spawn")?;
+        let mut door = Door::new(io.door.take().context("no door")?)?;
+        door.send(&worker::prepare(Some("/app".as_ref())))?;
+        ensure!(door.receive()?.is_empty(), "the cage did not get ready");
+        ready.push((sandbox, io, door));
     }
     std::thread::sleep(SETTLE);
     let after = cgroup::charge(&cgroup_name())?;
@@ -48,7 +52,7 @@ fn cages(stand: &Stand, app: &Path) -> anyhow::Result<serde_json::Value> {
 }
 
 /// The same processes without a cage, started by a helper from inside one cgroup.
-fn bare_workers(stand: &Stand) -> anyhow::Result<serde_json::Value> {
+fn bare_workers(stand: &Stand, app: &Path) -> anyhow::Result<serde_json::Value> {
     let name = format!("aria-bench-idle-{}", Stand::number());
     let group = cgroup::path("memory", &name);
     fs::create_dir(&group).with_context(|| format!("create {group:?}"))?;
@@ -56,7 +60,7 @@ fn bare_workers(stand: &Stand) -> anyhow::Result<serde_json::Value> {
     #[allow(clippy::disallowed_methods, reason = "a bench starts its peers")]
     let output = Command::new(me)
         .args(["--idle", &name, &stand.rounds.to_string()])
-        .arg(&stand.root)
+        .args([&stand.root, app])
         .stderr(Stdio::inherit())
         .output()
         .context("run the helper");
@@ -66,11 +70,12 @@ fn bare_workers(stand: &Stand) -> anyhow::Result<serde_json::Value> {
 
 /// The helper's side.
 pub(crate) fn serve(args: &[String]) -> anyhow::Result<serde_json::Value> {
-    let [name, count, root] = args else { bail!("--idle GROUP COUNT ROOT") };
-    let (count, root) = (count.parse()?, Path::new(root));
+    let [name, count, root, app] = args else { bail!("--idle GROUP COUNT ROOT APP") };
+    let (count, root, prepare) = (count.parse()?, Path::new(root), worker::prepare(Some(Path::new(app))));
     crate::peers::join(&cgroup::path("memory", name))?;
     let before = cgroup::charge(name)?;
-    let workers = (0..count).map(|_| Worker::start(root)).collect::<anyhow::Result<Vec<_>>>()?;
+    let ready = |_| Worker::start(root, &prepare)?.ready();
+    let workers = (0..count).map(ready).collect::<anyhow::Result<Vec<_>>>()?;
     std::thread::sleep(SETTLE);
     let after = cgroup::charge(name)?;
     drop(workers);

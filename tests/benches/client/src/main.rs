@@ -8,12 +8,16 @@ mod cgroup;
 mod cold;
 mod echo;
 mod engine;
+mod guest;
 mod idle;
 mod leaks;
 mod peers;
+mod rate;
 mod sample;
+mod shelf;
 mod socket;
 mod stand;
+mod warm;
 mod worker;
 
 use anyhow::bail;
@@ -26,6 +30,8 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["--peer", ..] => return peers::serve(&args[1..]),
+        // What PID 1 of the image starts its engine with.
+        ["--config", _] => return guest::serve(),
         ["--idle", ..] => idle::serve(&args[1..])?,
         [mode, stand] => measure(mode, &Stand::parse(stand)?)?,
         _ => bail!("usage: aria-bench MODE STAND_JSON"),
@@ -45,6 +51,8 @@ fn measure(mode: &str, stand: &Stand) -> anyhow::Result<Value> {
         "leaks" => leaks::measure(stand),
         "neighbours" => bombs::neighbours(stand),
         "kills" => bombs::kills(stand),
+        "warm" => warm::measure(stand),
+        "rate" => rate::measure(stand),
         _ => bail!("there is no mode {mode:?}"),
     }
 }

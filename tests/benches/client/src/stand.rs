@@ -20,7 +20,7 @@ const HELLO: &str = "const t: number = 40 + 2;\nconsole.log(`hello ${t}`);\n";
 const HELLO_PRINTS: &[u8] = b"hello 42\n";
 
 /// What the caller of this program found on the machine.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stand {
     /// Root of every cage and peer: Bun, its libraries, the harness, `/bin/true`.

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -19,6 +19,7 @@ const FRAME_BYTES_MAX: usize = 1 << 20;
 /// The harness as every tool call starts it.
 const HARNESS: [&str; 6] =
     ["bin/bun", "--no-install", "--env-file=/dev/null", "--config=/dev/null", "--no-orphans", "lib/aria/harness.js"];
+const TOOL_FILE: &str = "tool.js";
 /// A tool as the compiler leaves it: small, without types that need a codec.
 const TOOL: &str = "const run = ({ a, b }) => ({ sum: a + b });\nexport const tool = { name: \"bench\", run, input: null, output: null };\n";
 
@@ -31,7 +32,13 @@ pub(crate) fn harness(root: &Path) -> Vec<String> {
 
 /// Writes the tool into the directory every program is in.
 pub(crate) fn write_tool(app: &Path) -> anyhow::Result<()> {
-    std::fs::write(app.join("tool.js"), TOOL).context("write tool.js")
+    std::fs::write(app.join(TOOL_FILE), TOOL).context("write the tool")
+}
+
+/// The frame that readies a process ahead of its call: with the tool imported, or able to serve any.
+pub(crate) fn prepare(module: Option<&Path>) -> Vec<u8> {
+    let prepare = module.map_or_else(|| json!({}), |app| json!({ "module": app.join(TOOL_FILE) }));
+    json!({ "prepare": prepare }).to_string().into_bytes()
 }
 
 /// The frame that calls the tool at `app`, and what must come back.
@@ -48,7 +55,7 @@ impl Call {
 
     pub(crate) fn frame(self, app: &Path) -> Vec<u8> {
         let input = json!({ "a": self.a, "b": 1 }).to_string();
-        json!({ "invoke": { "invocationId": "bench", "module": app.join("tool.js"), "inputJson": input } })
+        json!({ "invoke": { "invocationId": "bench", "module": app.join(TOOL_FILE), "inputJson": input } })
             .to_string()
             .into_bytes()
     }
@@ -62,16 +69,43 @@ impl Call {
     }
 }
 
+/// One end of a guest door: frames of a little-endian length and JSON.
+pub(crate) struct Door(UnixStream);
+
+impl Door {
+    /// The host's end as the engine hands it out.
+    pub(crate) fn new(fd: OwnedFd) -> anyhow::Result<Door> {
+        let stream = UnixStream::from(fd);
+        stream.set_nonblocking(false).context("make the door blocking")?;
+        Ok(Door(stream))
+    }
+
+    pub(crate) fn send(&mut self, frame: &[u8]) -> anyhow::Result<()> {
+        let length = u32::try_from(frame.len())?.to_le_bytes();
+        self.0.write_all(&[&length[..], frame].concat()).context("write to the door")
+    }
+
+    pub(crate) fn receive(&mut self) -> anyhow::Result<Vec<u8>> {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).context("read from the door")?;
+        let length = u32::from_le_bytes(length) as usize;
+        ensure!(length <= FRAME_BYTES_MAX, "a frame of {length} bytes");
+        let mut frame = vec![0; length];
+        self.0.read_exact(&mut frame).context("read from the door")?;
+        Ok(frame)
+    }
+}
+
 /// A worker nobody has called yet. It is ended and reaped when dropped.
 pub(crate) struct Worker {
     pid: Pid,
-    door: UnixStream,
+    door: Door,
 }
 
 impl Worker {
-    /// By vfork and exec; does not wait until it is ready.
-    pub(crate) fn start(root: &Path) -> anyhow::Result<Worker> {
-        let (door, theirs) = UnixStream::pair().context("socket pair")?;
+    /// By vfork and exec, and a prepare frame; does not wait until it is ready.
+    pub(crate) fn start(root: &Path, prepare: &[u8]) -> anyhow::Result<Worker> {
+        let (ours, theirs) = UnixStream::pair().context("socket pair")?;
         let mut actions = PosixSpawnFileActions::init()?;
         let null = File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
         for fd in 0..3 {
@@ -83,30 +117,28 @@ impl Worker {
         let env = [c"HOME=/tmp", c"PATH=/bin"];
         let pid =
             posix_spawn(program.as_c_str(), &actions, &PosixSpawnAttr::init()?, &argv, &env).context("start bun")?;
-        Ok(Worker { pid, door })
+        let mut worker = Worker { pid, door: Door(ours) };
+        worker.door.send(prepare)?;
+        Ok(worker)
     }
 
-    /// One frame in.
-    pub(crate) fn send(&mut self, frame: &[u8]) -> anyhow::Result<()> {
-        let length = u32::try_from(frame.len())?.to_le_bytes();
-        self.door.write_all(&[&length[..], frame].concat()).context("write to the worker")
+    /// Waits until it is.
+    pub(crate) fn ready(mut self) -> anyhow::Result<Worker> {
+        let answer = self.door.receive()?;
+        ensure!(answer.is_empty(), "the worker said {:?} when asked to get ready", String::from_utf8_lossy(&answer));
+        Ok(self)
     }
 
-    /// One frame out.
-    pub(crate) fn receive(&mut self) -> anyhow::Result<Vec<u8>> {
-        let mut length = [0; 4];
-        self.door.read_exact(&mut length).context("read from the worker")?;
-        let length = u32::from_le_bytes(length) as usize;
-        ensure!(length <= FRAME_BYTES_MAX, "a frame of {length} bytes");
-        let mut frame = vec![0; length];
-        self.door.read_exact(&mut frame).context("read from the worker")?;
-        Ok(frame)
+    /// Its one call.
+    pub(crate) fn call(&mut self, frame: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.door.send(frame)?;
+        self.door.receive()
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It has ended by itself after its call; one that was never called is ended here.
+        // After its call it ends by itself; one that was never called is ended here.
         let _ = kill(self.pid, Signal::SIGKILL);
         let _ = waitpid(self.pid, None);
     }
