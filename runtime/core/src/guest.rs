@@ -138,6 +138,13 @@ pub fn invoke_frame(invocation_id: &str, module: &str, input_json: &str) -> Vec<
     Value::Object(frame).to_string().into_bytes()
 }
 
+/// The frame a process gets that is started ahead of its call; with a module it loads that.
+pub fn prepare_frame(module: Option<&str>) -> Vec<u8> {
+    let prepare = Map::from_iter(module.map(|module| ("module".to_owned(), module.into())));
+    let frame = Map::from_iter([("prepare".to_owned(), Value::Object(prepare))]);
+    Value::Object(frame).to_string().into_bytes()
+}
+
 /// The first line of `text`, without control characters, cut to [`MESSAGE_BYTES_MAX`] at a character border.
 pub fn one_line(text: &str) -> String {
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("");

@@ -40,7 +40,8 @@ impl State {
             (Self::New | Self::Queued, E::Granted { .. }) => Ok(Self::Granted),
             (Self::Granted, E::Started { .. }) => Ok(Self::Running),
             (Self::Granted | Self::Running, E::Renewed { .. } | E::Revoked { .. }) => Ok(self),
-            (Self::Running, E::Stdout(_) | E::Stderr(_) | E::Frame(_) | E::OutFile { .. } | E::OutChunk(_)) => Ok(self),
+            (Self::Running, E::Stdout(_) | E::Stderr(_) | E::Frame(_)) => Ok(self),
+            (Self::Running, E::OutFile { .. } | E::WorkspaceChanges { .. } | E::OutChunk(_)) => Ok(self),
             _ => Err(OutOfOrder { state: self, event: name(event) }),
         }
     }
@@ -64,6 +65,7 @@ fn name(event: &ExecuteEvent) -> &'static str {
         ExecuteEvent::Stdout(_) | ExecuteEvent::Stderr(_) => "output",
         ExecuteEvent::Frame(_) => "guest frame",
         ExecuteEvent::OutFile { .. } => "out file",
+        ExecuteEvent::WorkspaceChanges { .. } => "workspace changes",
         ExecuteEvent::OutChunk(_) => "out chunk",
     }
 }

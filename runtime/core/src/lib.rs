@@ -6,6 +6,7 @@ pub mod digest;
 pub mod egress;
 pub mod env;
 pub mod guest;
+pub mod hot;
 pub mod id;
 pub mod invocation;
 pub mod json;
@@ -15,8 +16,10 @@ pub mod outcome;
 pub mod plan;
 pub mod port;
 pub mod request;
+pub mod secret;
 pub mod session;
 pub mod time;
+pub mod vector;
 
 pub use bundle::{Annotations, Approval, FileEntry, Manifest, Program, Tool, ToolLimits};
 pub use digest::{Digest, DigestError};

@@ -10,7 +10,8 @@ use crate::env::{self, EnvError};
 use crate::guest::{self, FRAME_BYTES_MAX};
 use crate::id::InvocationId;
 use crate::name::ToolName;
-use crate::port::{ExecuteRequest, Limits, Profile};
+use crate::port::{ExecuteRequest, Limits, Profile, Shelf, Warm, Workspace};
+use crate::session;
 
 /// Longest tool input, bytes of JSON.
 pub const INPUT_BYTES_MAX: usize = 1 << 20;
@@ -27,6 +28,8 @@ const BUN: [&str; 5] = ["/bin/bun", "--no-install", "--env-file=/dev/null", "--c
 /// Tells a program that holds tokens which descriptor its guest door is.
 const DOOR_ENV: &str = "ARIA_DOOR";
 const HARNESS: &str = "/lib/aria/harness.js";
+/// Runs before the code of a process that holds net tokens and sends its requests through the door.
+const NET: [&str; 2] = ["--preload", "/lib/aria/net.js"];
 
 /// What a device allows one run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,6 +70,8 @@ pub struct ToolCall<'a> {
     pub files: Vec<InputFile>,
     /// Shortens the tool's own timeout; zero keeps it.
     pub timeout_ms: u64,
+    /// Key of cages kept for it, if it is called often enough.
+    pub shelf: Option<String>,
 }
 
 /// A program to run once.
@@ -92,6 +97,17 @@ pub struct ProgramCall<'a> {
     pub profile: Profile,
     /// Files for `/in`.
     pub files: Vec<InputFile>,
+    /// What to find at `/workspace`.
+    pub session: Option<Session>,
+}
+
+/// A caller's directory of which a program gets a private copy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Session {
+    /// Host path of the blob with its tree.
+    pub tree: PathBuf,
+    /// Keep what the program changed.
+    pub collect: bool,
 }
 
 /// Why a call cannot become a program.
@@ -160,6 +176,9 @@ pub enum PlanError {
         /// Why.
         message: String,
     },
+    /// A session without the right to it.
+    #[error("a session needs a token fs:workspace with mode ro or rw")]
+    SessionToken,
     /// The bundle has no program.
     #[error("bundle {bundle} names no program to run")]
     NoProgram {
@@ -188,6 +207,7 @@ impl PlanError {
             Self::Env(_) => "ENV_REFUSED",
             Self::Args { .. } => "ARGS_INVALID",
             Self::Token { .. } => "TOKEN_SYNTAX",
+            Self::SessionToken => "SESSION_TOKEN",
             Self::NoProgram { .. } => "PROGRAM_MISSING",
         }
     }
@@ -224,8 +244,7 @@ pub fn plan_tool(call: ToolCall<'_>, device: &DeviceLimits) -> Result<ExecuteReq
         priority: 0,
         wait_ms: 0,
         subject: format!("tool:{}", call.name),
-        shelf: None,
-        warm: true,
+        warm: Some(warm(call.shelf, &module)),
         workspace: None,
     })
 }
@@ -242,6 +261,14 @@ pub fn plan_program(call: ProgramCall<'_>, device: &DeviceLimits) -> Result<Exec
     env::check(&call.env)?;
     let limits = asked_limits(call.limits, device)?;
     let tokens = call.tokens.iter().map(|text| parse_token(text)).collect::<Result<Vec<_>, _>>()?;
+    let (workspace, tokens) = match call.session {
+        None => (None, tokens),
+        Some(session) => {
+            let (writable, tokens) = session::scope(tokens, call.invocation)?;
+            let workspace = Workspace { tree: session.tree, writable, collect: session.collect && writable };
+            (Some(workspace), tokens)
+        }
+    };
     let tokens = token_texts(&tokens);
     let mut env = call.env;
     if !tokens.is_empty() {
@@ -266,10 +293,15 @@ pub fn plan_program(call: ProgramCall<'_>, device: &DeviceLimits) -> Result<Exec
         priority: 0,
         wait_ms: 0,
         subject: "exec".to_owned(),
-        shelf: None,
-        warm: true,
-        workspace: None,
+        // Its first instruction is its own, so there is nothing to make ready.
+        warm: None,
+        workspace,
     })
+}
+
+fn warm(shelf: Option<String>, module: &str) -> Warm {
+    let shelf = shelf.map(|key| Shelf { key, prepare: guest::prepare_frame(Some(module)) });
+    Warm { prepare: guest::prepare_frame(None), shelf }
 }
 
 fn parse_token(text: &str) -> Result<ResourceToken, PlanError> {

@@ -69,7 +69,18 @@ static TOOL_NAME: std::sync::LazyLock<ToolName> =
 fn call<'a>(invocation: &'a InvocationId, tool: &'a Tool, input_json: &'a str) -> ToolCall<'a> {
     let code_dir = PathBuf::from("/data/bundles/x/app");
     let name = &TOOL_NAME;
-    ToolCall { invocation, owner: "ann", name, tool, parent: None, code_dir, input_json, files: vec![], timeout_ms: 0 }
+    ToolCall {
+        invocation,
+        owner: "ann",
+        name,
+        tool,
+        parent: None,
+        code_dir,
+        input_json,
+        files: vec![],
+        timeout_ms: 0,
+        shelf: None,
+    }
 }
 
 fn manifest() -> Manifest {
@@ -100,6 +111,7 @@ fn program<'a>(invocation: &'a InvocationId, manifest: &'a Manifest) -> ProgramC
         limits: Limits::default(),
         profile: Profile::Tool,
         files: vec![],
+        session: None,
     }
 }
 
@@ -268,4 +280,15 @@ fn a_tool_that_wants_a_person_asked_does_not_run() {
         assert_eq!((error.kind(), error.reason()), (ErrorKind::Denied, "APPROVAL_REQUIRED"));
         assert!(error.to_string().contains(approval.as_str()), "{error}");
     }
+}
+
+#[test]
+fn a_tool_call_may_be_served_by_a_cage_that_was_made_before_it() {
+    let (id, tool) = (InvocationId::from_random([7; 16]), tool());
+    let planned = plan_tool(call(&id, &tool, "{}"), &DEVICE).expect("plan").warm.expect("warm");
+    assert_eq!((planned.prepare.as_slice(), planned.shelf), (&br#"{"prepare":{}}"#[..], None));
+    let hot = ToolCall { shelf: Some("k".into()), ..call(&id, &tool, "{}") };
+    let shelf = plan_tool(hot, &DEVICE).expect("plan").warm.expect("warm").shelf.expect("a shelf");
+    let expected = format!(r#"{{"prepare":{{"module":"/app/{}"}}}}"#, tool.entry);
+    assert_eq!((shelf.key.as_str(), shelf.prepare), ("k", expected.into_bytes()));
 }

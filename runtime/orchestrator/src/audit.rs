@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aria_core::port::Usage;
+use aria_core::request::GuestError;
 use aria_core::{InvocationId, Outcome, UnixMs};
 use aria_store::{AuditEvent, AuditKind, Detail, Store};
 use aria_types::ErrorKind;
@@ -81,6 +82,23 @@ impl Audit {
             subject,
             reason: error.reason().to_owned(),
             detail: Detail::default().text("message", &error.to_string()),
+        };
+        self.refused(event).await;
+    }
+
+    /// The same for a running program that asked for what its lease does not cover (any more).
+    pub(crate) async fn denied_guest(&self, id: &InvocationId, owner: &str, op: String, error: &GuestError) {
+        if !matches!(error.reason.as_ref(), "TOKEN_MISSING" | "LEASE_EXPIRED" | "FENCED") {
+            return;
+        }
+        let event = AuditEvent {
+            at: (self.clock)(),
+            kind: AuditKind::GuestDenied,
+            owner: owner.to_owned(),
+            invocation: Some(id.clone()),
+            subject: op,
+            reason: error.reason.to_string(),
+            detail: Detail::default().text("message", &error.message),
         };
         self.refused(event).await;
     }

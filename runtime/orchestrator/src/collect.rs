@@ -1,12 +1,14 @@
-//! Files a run left in `/out` become blobs of its owner.
+//! Files a run left in `/out`, and what it changed in its session, become blobs of its owner.
 
 use std::sync::Arc;
 
 use aria_core::FileRef;
 use aria_core::plan::is_file_name;
+use aria_core::port::ChangeCounts;
 use aria_store::BlobWriter;
 
 use crate::error::InvokeError;
+use crate::event::SessionChanges;
 use crate::{Inner, blocking};
 
 /// Most files one run may leave.
@@ -15,15 +17,30 @@ const FILES_MAX: usize = 256;
 /// Takes files one after the other.
 #[derive(Default)]
 pub(crate) struct Collector {
-    files: Vec<FileRef>,
+    taken: Taken,
     open: Option<Open>,
     bytes: u64,
 }
 
+/// Everything a run left.
+#[derive(Default)]
+pub(crate) struct Taken {
+    pub(crate) files: Vec<FileRef>,
+    pub(crate) session: Option<SessionChanges>,
+}
+
 struct Open {
-    name: String,
+    what: What,
     left: u64,
     writer: BlobWriter,
+}
+
+/// What the bytes that come are.
+enum What {
+    /// A file of this name.
+    File(String),
+    /// The changes in a session.
+    Changes(ChangeCounts),
 }
 
 /// Why a run's files cannot be taken.
@@ -45,7 +62,7 @@ impl Collector {
         bytes_max: u64,
     ) -> Result<(), CollectError> {
         self.bytes = self.bytes.saturating_add(size_bytes);
-        if self.files.len() >= FILES_MAX {
+        if self.taken.files.len() >= FILES_MAX {
             return Err(CollectError::TooMuch(format!("more than {FILES_MAX} files in /out")));
         }
         if self.bytes > bytes_max {
@@ -56,10 +73,34 @@ impl Collector {
                 doing: "collect a file the engine should not have sent",
             }));
         }
+        self.open(inner, owner, What::File(name), size_bytes).await
+    }
+
+    /// What the program changed in its session; without bytes it is only counted. The engine and the store bound its length.
+    pub(crate) async fn changes(
+        &mut self,
+        inner: &Arc<Inner>,
+        owner: &str,
+        counts: ChangeCounts,
+        size_bytes: u64,
+    ) -> Result<(), CollectError> {
+        if self.open.is_some() || self.taken.session.is_some() {
+            return Err(CollectError::Device(InvokeError::Bug {
+                doing: "collect changes the engine should not have sent",
+            }));
+        }
+        if size_bytes == 0 {
+            self.taken.session = Some(SessionChanges { counts, changes: None });
+            return Ok(());
+        }
+        self.open(inner, owner, What::Changes(counts), size_bytes).await
+    }
+
+    async fn open(&mut self, inner: &Arc<Inner>, owner: &str, what: What, size_bytes: u64) -> Result<(), CollectError> {
         let (store, owner, now) = (inner.store.clone(), owner.to_owned(), (inner.config.clock)());
         let put = move || store.put_collected(&owner, size_bytes, now).map_err(InvokeError::Store);
         let writer = blocking(put).await.map_err(CollectError::Device)?;
-        self.open = Some(Open { name, left: size_bytes, writer });
+        self.open = Some(Open { what, left: size_bytes, writer });
         if size_bytes == 0 { self.end(inner).await } else { Ok(()) }
     }
 
@@ -78,9 +119,9 @@ impl Collector {
     }
 
     /// Everything taken, all of it whole.
-    pub(crate) fn files(self) -> Result<Vec<FileRef>, InvokeError> {
+    pub(crate) fn taken(self) -> Result<Taken, InvokeError> {
         match self.open {
-            None => Ok(self.files),
+            None => Ok(self.taken),
             Some(_) => Err(InvokeError::Bug { doing: "collect a file that broke off" }),
         }
     }
@@ -90,7 +131,12 @@ impl Collector {
         let now = (inner.config.clock)();
         let finish = move || open.writer.finish(now).map_err(InvokeError::Store);
         let blob = blocking(finish).await.map_err(CollectError::Device)?;
-        self.files.push(FileRef { name: open.name, sha256: blob.sha256, size_bytes: blob.size_bytes });
+        match open.what {
+            What::File(name) => {
+                self.taken.files.push(FileRef { name, sha256: blob.sha256, size_bytes: blob.size_bytes });
+            }
+            What::Changes(counts) => self.taken.session = Some(SessionChanges { counts, changes: Some(blob) }),
+        }
         Ok(())
     }
 }

@@ -68,6 +68,9 @@ pub enum InvokeError {
     /// Too many runs.
     #[error("as many runs as the device allows are running and waiting; try again")]
     QueueFull,
+    /// Tools that call tools that call tools.
+    #[error("a tool called from here would be deeper than tools may call each other")]
+    TooDeep,
     /// The daemon stops.
     #[error("the device is stopping")]
     Stopping,
@@ -99,7 +102,7 @@ impl InvokeError {
             Self::Plan(error) => error.kind(),
             Self::Bundle(error) => error.kind(),
             Self::Store(error) => error.kind(),
-            Self::QueueFull => ErrorKind::Exhausted,
+            Self::QueueFull | Self::TooDeep => ErrorKind::Exhausted,
             Self::Stopping => ErrorKind::Unavailable,
             Self::Execute(error) => error.kind,
             Self::ReadBlob { .. } | Self::Engine(_) | Self::Audit | Self::Bug { .. } => ErrorKind::Internal,
@@ -117,6 +120,7 @@ impl InvokeError {
             Self::Bundle(error) => error.reason(),
             Self::Store(error) => error.reason(),
             Self::QueueFull => "QUEUE_FULL",
+            Self::TooDeep => "TOO_DEEP",
             Self::Stopping => "SHUTDOWN",
             Self::Execute(error) => &error.reason,
             Self::ReadBlob { .. } => "STORE_IO",

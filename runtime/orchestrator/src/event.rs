@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use aria_core::port::{ByteSource, Limits, Profile, Usage};
+use aria_core::port::{ByteSource, ChangeCounts, Limits, Profile, Usage};
 use aria_core::{Digest, InvocationId, Outcome};
+use aria_store::BlobRef;
 
 /// A file for `/in`, put as a blob before.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -12,6 +13,15 @@ pub struct FileInput {
     pub name: String,
     /// Its content.
     pub sha256: Digest,
+}
+
+/// A tree for `/workspace`, put as a blob before.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SessionInput {
+    /// Its content.
+    pub tree: Digest,
+    /// Keep what the program changed.
+    pub collect: bool,
 }
 
 /// One call of a tool.
@@ -47,6 +57,8 @@ pub struct ExecCall {
     pub profile: Profile,
     /// Files for `/in`.
     pub files: Vec<FileInput>,
+    /// What to find at `/workspace`.
+    pub session: Option<SessionInput>,
     /// The program's stdin.
     pub stdin: Option<Box<dyn ByteSource>>,
 }
@@ -122,4 +134,15 @@ pub struct Finished {
     pub outcome: Outcome,
     /// What it used.
     pub usage: Usage,
+    /// What it changed in its session; only of a program that returned.
+    pub session: Option<SessionChanges>,
+}
+
+/// What a program changed in its session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SessionChanges {
+    /// How much.
+    pub counts: ChangeCounts,
+    /// The changes, if they were to be kept.
+    pub changes: Option<BlobRef>,
 }

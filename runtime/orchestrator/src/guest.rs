@@ -15,14 +15,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::Inner;
+use crate::egress::Session;
 
 pub(crate) mod kv;
 pub(crate) mod lease;
+pub(crate) mod net;
+pub(crate) mod tool;
+pub(crate) mod vector;
 
 use lease::LiveLease;
 
 /// Bytes of requests one guest may have in work, and of answers it has not taken yet, each.
 const ROOM_BYTES: usize = 4 << 20;
+/// Ids and metadata of the hits of one search, which must fit a frame with what is around them.
+pub(crate) const SEARCH_ANSWER_BYTES_MAX: usize = 400 << 10;
 /// Permits stand for this many bytes.
 const UNIT_BYTES: usize = 1 << 10;
 /// The request that ends another one.
@@ -42,6 +48,8 @@ pub(crate) struct Caller {
     pub(crate) lease: Arc<LiveLease>,
     /// How many runs are above it.
     pub(crate) depth: u32,
+    /// Its requests to the network.
+    pub(crate) net: Session,
     way: Way,
 }
 
@@ -95,7 +103,8 @@ pub(crate) fn door(
     let (sender, frames) = mpsc::channel(REQUESTS_MAX);
     let room = |bytes: usize| Arc::new(Semaphore::new(bytes / UNIT_BYTES));
     let way = Way { frames: sender, room: room(ROOM_BYTES), open: Mutex::default() };
-    let caller = Caller { invocation: invocation.clone(), owner: owner.to_owned(), lease, depth, way };
+    let net = Session::new(Arc::clone(&inner.network.egress));
+    let caller = Caller { invocation: invocation.clone(), owner: owner.to_owned(), lease, depth, net, way };
     let requests = room(ROOM_BYTES);
     let door = Door { inner: Arc::clone(inner), caller: Arc::new(caller), tasks: JoinSet::new(), requests };
     (door, Box::new(Frames { frames, _last: None }))
@@ -117,7 +126,11 @@ impl Door {
         let (inner, caller) = (Arc::clone(&self.inner), Arc::clone(&self.caller));
         let task = self.tasks.spawn(async move {
             let room = caller.way.room(answer_bytes(&request.op)).await;
+            let op = request.op.clone();
             let done = dispatch(&inner, &caller, request).await;
+            if let Err(error) = &done {
+                inner.audit.denied_guest(&caller.invocation, &caller.owner, op, error).await;
+            }
             drop(permit);
             if caller.way.close(id).is_some() {
                 caller.way.answer(id, done, room).await;
@@ -162,6 +175,15 @@ async fn dispatch(inner: &Arc<Inner>, caller: &Arc<Caller>, request: Request) ->
     let Request { id, op, body } = request;
     if op.starts_with("kv") {
         return kv::serve(inner, caller, id, op, body).await;
+    }
+    if op.starts_with("vector") {
+        return vector::serve(inner, caller, op, body).await;
+    }
+    if op.starts_with("tool") {
+        return tool::serve(inner, caller, &op, body).await;
+    }
+    if op.starts_with("net") {
+        return net::serve(inner, caller, &op, body).await;
     }
     Err(GuestError::unsupported(&op))
 }

@@ -57,6 +57,10 @@ const STOPPING_UNREAD_MAX: Duration = Duration::from_secs(2);
 pub const UNREAD_MAX: Duration = Duration::from_secs(60);
 /// Ephemeral bundles unpacked at the same time; it is work for one core and one disk.
 const STAGING_MAX: usize = 2;
+/// Runs in a chain of tools that call each other, the first counted.
+const DEPTH_MAX: u32 = 4;
+/// Searches through vectors at the same time; each reads a whole collection.
+const SEARCHES_MAX: usize = 2;
 /// Events on their way to one caller. Few, so that a slow reader slows its program and not the device's memory.
 const EVENTS_MAX: usize = 8;
 
@@ -104,10 +108,18 @@ struct Inner {
     leases: Leases,
     /// Rises when a log was written, for those who follow one.
     written: watch::Sender<u64>,
+    searches: Semaphore,
     /// Rises when a key-value table was written.
     kv_written: watch::Sender<u64>,
     stop: CancellationToken,
     runs: TaskTracker,
+}
+
+/// The run that calls a tool.
+pub(crate) struct Parent {
+    pub(crate) invocation: InvocationId,
+    /// Runs above it.
+    pub(crate) depth: u32,
 }
 
 /// Events of one run, the last is `Finished` or an error. Dropping it cancels the run.
@@ -127,6 +139,7 @@ impl Handle {
             hot: Mutex::default(),
             staging: Arc::new(Semaphore::new(STAGING_MAX)),
             leases: Leases::default(),
+            searches: Semaphore::new(SEARCHES_MAX),
             network,
             written: watch::Sender::new(0),
             kv_written: watch::Sender::new(0),
@@ -138,12 +151,34 @@ impl Handle {
     /// Calls one tool. Everything that can be refused is refused before a cage exists.
     pub async fn invoke(&self, call: InvokeCall) -> Result<Events, InvokeError> {
         let place = self.place(&call.owner)?;
+        self.invoke_in(place, call, None).await
+    }
+
+    /// Calls one tool for a run that waits for it. It never waits for a place that its parent may have.
+    pub(crate) async fn invoke_child(&self, call: InvokeCall, parent: Parent) -> Result<Events, InvokeError> {
+        if parent.depth + 1 >= DEPTH_MAX {
+            return Err(InvokeError::TooDeep);
+        }
+        if self.0.stop.is_cancelled() {
+            return Err(InvokeError::Stopping);
+        }
+        let place = self.0.places.take_child(&call.owner).ok_or(InvokeError::QueueFull)?;
+        self.invoke_in(place, call, Some(parent)).await
+    }
+
+    async fn invoke_in(
+        &self,
+        place: places::Place,
+        call: InvokeCall,
+        parent: Option<Parent>,
+    ) -> Result<Events, InvokeError> {
         let inner = Arc::clone(&self.0);
         let id = InvocationId::from_random((self.0.config.random)());
         let (owner, subject) = (call.owner.clone(), format!("tool:{}", call.tool));
+        let depth = parent.as_ref().map_or(0, |parent| parent.depth + 1);
         let prepared = {
             let id = id.clone();
-            blocking(move || prepare::tool(&inner, id, call)).await
+            blocking(move || prepare::tool(&inner, id, parent.as_ref().map(|parent| &parent.invocation), call)).await
         };
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -152,7 +187,7 @@ impl Handle {
                 return Err(error);
             }
         };
-        Ok(self.start(place, id, std::future::ready(Ok(prepared)), None))
+        Ok(self.start(place, id, depth, std::future::ready(Ok(prepared)), None))
     }
 
     /// Runs one program of an ephemeral bundle. It is unpacked when it is its turn, so that those who wait need no room.
@@ -177,7 +212,7 @@ impl Handle {
             }
             prepared
         };
-        Ok(self.start(place, run, prepared, stdin))
+        Ok(self.start(place, run, 0, prepared, stdin))
     }
 
     fn place(&self, owner: &str) -> Result<places::Place, InvokeError> {
@@ -191,11 +226,12 @@ impl Handle {
         &self,
         place: places::Place,
         id: InvocationId,
+        depth: u32,
         prepared: impl Future<Output = Result<prepare::Prepared, InvokeError>> + Send + 'static,
         stdin: Option<Box<dyn aria_core::port::ByteSource>>,
     ) -> Events {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        self.0.runs.spawn(run::run(Arc::clone(&self.0), place, id, prepared, stdin, events));
+        self.0.runs.spawn(run::run(Arc::clone(&self.0), place, id, depth, prepared, stdin, events));
         receiver
     }
 

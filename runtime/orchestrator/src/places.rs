@@ -23,6 +23,8 @@ pub struct PlacesMax {
 pub(crate) struct Places {
     max: PlacesMax,
     running: Arc<Semaphore>,
+    /// For runs that others wait for. Were they to wait for those, nobody would move.
+    children: Arc<Semaphore>,
     taken: Mutex<HashMap<String, Owner>>,
 }
 
@@ -45,14 +47,23 @@ pub(crate) struct Place {
 /// A right to run; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
-    _own: OwnedSemaphorePermit,
+    _own: Option<OwnedSemaphorePermit>,
     _all: OwnedSemaphorePermit,
 }
 
 impl Places {
     /// All free.
     pub(crate) fn new(max: PlacesMax) -> Arc<Self> {
-        Arc::new(Self { max, running: Arc::new(Semaphore::new(max.running)), taken: Mutex::default() })
+        let semaphore = || Arc::new(Semaphore::new(max.running));
+        Arc::new(Self { max, running: semaphore(), children: semaphore(), taken: Mutex::default() })
+    }
+
+    /// A place for a run that another run of this owner waits for; it runs at once or there is none.
+    pub(crate) fn take_child(self: &Arc<Self>, owner: &str) -> Option<Place> {
+        let all = Arc::clone(&self.children).try_acquire_owned().ok()?;
+        let mut place = self.take(owner)?;
+        place.running = Some(Running { _own: None, _all: all });
+        Some(place)
     }
 
     /// A place for one run of this owner; `None` when there is none.
@@ -76,9 +87,12 @@ impl Places {
 impl Place {
     /// Starts at once if nobody else is in the way.
     pub(crate) fn try_start(&mut self) -> bool {
+        if self.running.is_some() {
+            return true;
+        }
         let permit = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned().ok();
-        self.running =
-            permit(&self.own).and_then(|own| permit(&self.places.running).map(|all| Running { _own: own, _all: all }));
+        self.running = permit(&self.own)
+            .and_then(|own| permit(&self.places.running).map(|all| Running { _own: Some(own), _all: all }));
         self.running.is_some()
     }
 
@@ -87,7 +101,7 @@ impl Place {
         // Never closed, so both are always given.
         let own = Arc::clone(&self.own).acquire_owned().await;
         let all = Arc::clone(&self.places.running).acquire_owned().await;
-        self.running = own.ok().zip(all.ok()).map(|(own, all)| Running { _own: own, _all: all });
+        self.running = own.ok().zip(all.ok()).map(|(own, all)| Running { _own: Some(own), _all: all });
     }
 
     /// The right to run, which may end before the place does.
@@ -127,6 +141,18 @@ mod tests {
         assert!(places.take("bob").is_some());
         drop(second);
         assert!(places.taken.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_child_does_not_wait_for_those_who_wait_for_it() {
+        let places = Places::new(PlacesMax { running: 2, total: 10, per_owner: 10 });
+        let mut parents: Vec<_> = (0..2).map(|_| places.take("ann").unwrap()).collect();
+        assert!(parents.iter_mut().filter_map(|parent| parent.try_start().then_some(())).count() > 0);
+        let mut children: Vec<_> = (0..2).map(|_| places.take_child("ann").unwrap()).collect();
+        assert!(children.iter_mut().all(Place::try_start));
+        assert!(places.take_child("ann").is_none());
+        children.pop();
+        assert!(places.take_child("ann").is_some_and(|mut child| child.try_start()));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aria_bundle::{Expected, Limits as BundleLimits, Reader, Staged};
 use aria_core::json::{self, JsonLimits};
-use aria_core::plan::{self, INPUT_BYTES_MAX, InputFile, ProgramCall, ToolCall};
+use aria_core::plan::{self, INPUT_BYTES_MAX, InputFile, ProgramCall, Session, ToolCall};
 use aria_core::port::ExecuteRequest;
 use aria_core::{Digest, InvocationId, Manifest, ToolName};
 use aria_store::{BlobLease, BundleLease, BundleRecord, StoreError};
@@ -70,7 +70,12 @@ impl Manifests {
 }
 
 /// Prepares the call of a tool.
-pub(crate) fn tool(inner: &Inner, id: InvocationId, call: InvokeCall) -> Result<Prepared, InvokeError> {
+pub(crate) fn tool(
+    inner: &Inner,
+    id: InvocationId,
+    parent: Option<&InvocationId>,
+    call: InvokeCall,
+) -> Result<Prepared, InvokeError> {
     if call.input_json.len() > INPUT_BYTES_MAX {
         let (bytes, bytes_max) = (call.input_json.len(), INPUT_BYTES_MAX);
         return Err(InvokeError::InputJson(json::JsonError::TooLong { bytes, bytes_max }));
@@ -99,11 +104,12 @@ pub(crate) fn tool(inner: &Inner, id: InvocationId, call: InvokeCall) -> Result<
         owner: &call.owner,
         name: &name,
         tool,
-        parent: None,
+        parent,
         code_dir: code_dir.clone(),
         input_json,
         files,
         timeout_ms: call.timeout_ms,
+        shelf: shelf(inner, &call.owner, &record.digest, &tool.entry),
     };
     let request = plan::plan_tool(planned, &inner.config.limits).map_err(InvokeError::Plan)?;
     Ok(Prepared {
@@ -115,6 +121,13 @@ pub(crate) fn tool(inner: &Inner, id: InvocationId, call: InvokeCall) -> Result<
         request,
         held: Held { _blobs: blobs, _installed: Some(lease), _ephemeral: None },
     })
+}
+
+/// The key of cages kept for this tool, once it is called often. The digest names the code for good.
+fn shelf(inner: &Inner, owner: &str, digest: &Digest, entry: &str) -> Option<String> {
+    let key = format!("{digest}/{entry}");
+    let mut hot = inner.hot.lock().unwrap_or_else(PoisonError::into_inner);
+    hot.note(&format!("{owner}/{key}"), (inner.config.clock)()).then_some(key)
 }
 
 /// The newest version, held. One that is removed between the two steps makes way for the next newest.
@@ -134,7 +147,17 @@ fn newest(inner: &Inner, name: &ToolName) -> Result<(BundleRecord, BundleLease),
 /// Prepares a program: its bundle goes through the same reader as an upload, into staging, and is gone after the run.
 pub(crate) fn program(inner: &Inner, id: InvocationId, call: ExecCall) -> Result<Prepared, InvokeError> {
     let staged = stage(inner, &call.owner, &call.bundle)?;
-    let (blobs, files) = lease_files(inner, &call.owner, &call.files)?;
+    let (mut blobs, files) = lease_files(inner, &call.owner, &call.files)?;
+    let session = match call.session {
+        None => None,
+        Some(session) => {
+            let now = (inner.config.clock)();
+            let lease = inner.store.lease_blob(&call.owner, &session.tree, now).map_err(InvokeError::Store)?;
+            let tree = lease.path().to_owned();
+            blobs.push(lease);
+            Some(Session { tree, collect: session.collect })
+        }
+    };
     let planned = ProgramCall {
         invocation: &id,
         owner: &call.owner,
@@ -146,6 +169,7 @@ pub(crate) fn program(inner: &Inner, id: InvocationId, call: ExecCall) -> Result
         limits: call.limits,
         profile: call.profile,
         files,
+        session,
     };
     let request = plan::plan_program(planned, &inner.config.limits).map_err(InvokeError::Plan)?;
     Ok(Prepared {

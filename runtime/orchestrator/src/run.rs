@@ -46,6 +46,7 @@ pub(crate) async fn run(
     inner: Arc<Inner>,
     mut place: Place,
     id: InvocationId,
+    depth: u32,
     prepared: impl Future<Output = Result<Prepared, InvokeError>> + Send,
     stdin: Option<Box<dyn ByteSource>>,
     events: Sender,
@@ -75,7 +76,7 @@ pub(crate) async fn run(
     let wall = Duration::from_millis(request.limits.wall_ms);
     let lease = Arc::new(LiveLease::new(&owner, &request.tokens, inner.config.budget));
     inner.leases.add(&lease);
-    let door = || guest::door(&inner, &id, &owner, Arc::clone(&lease), 0);
+    let door = || guest::door(&inner, &id, &owner, Arc::clone(&lease), depth);
     let (door, frames) = request.door_frames.as_ref().map(|_| door()).unzip();
     let mut sink = Sink {
         lease: Arc::clone(&lease),

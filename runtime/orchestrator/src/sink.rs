@@ -3,16 +3,18 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use aria_core::InvocationId;
 use aria_core::guest::{GuestEvent, GuestRecord};
 use aria_core::invocation::State;
-use aria_core::port::{BoxFuture, EventSink, ExecuteEvent};
-use aria_core::{FileRef, InvocationId};
+use aria_core::port::{BoxFuture, ChangeCounts, EventSink, ExecuteEvent};
 use aria_store::LogSource;
 use tokio::sync::mpsc;
 
-use crate::collect::{CollectError, Collector};
+use crate::collect::{CollectError, Collector, Taken};
 use crate::error::InvokeError;
 use crate::event::{OutputStream, RunEvent};
+use crate::guest::lease::LiveLease;
+use crate::guest::{Door, PARSE_HERE_BYTES_MAX};
 use crate::log::LogBuffer;
 use crate::{Inner, UNREAD_MAX};
 
@@ -70,6 +72,9 @@ pub(crate) struct Sink {
     pub(crate) invocation: InvocationId,
     pub(crate) owner: String,
     pub(crate) is_tool: bool,
+    pub(crate) lease: Arc<LiveLease>,
+    /// `None`: the program has no way to ask for anything.
+    pub(crate) door: Option<Door>,
     pub(crate) out_bytes_max: u64,
     pub(crate) events: Events,
     pub(crate) state: State,
@@ -102,11 +107,11 @@ impl EventSink for Sink {
 }
 
 impl Sink {
-    /// The files of the run, or why there are none.
-    pub(crate) fn files(collector: Collector, trouble: Option<Trouble>) -> Result<Vec<FileRef>, Trouble> {
+    /// What the run left, or why it is not there.
+    pub(crate) fn taken(collector: Collector, trouble: Option<Trouble>) -> Result<Taken, Trouble> {
         match trouble {
             Some(trouble) => Err(trouble),
-            None => collector.files().map_err(Trouble::Device),
+            None => collector.taken().map_err(Trouble::Device),
         }
     }
 
@@ -125,18 +130,21 @@ impl Sink {
             ExecuteEvent::Queued { why } => {
                 self.send(RunEvent::Queued { invocation: self.invocation.clone(), why }).await
             }
-            ExecuteEvent::Granted { lease_id, fence, .. } => {
+            ExecuteEvent::Granted { lease_id, fence, ttl_ms } => {
+                self.lease.granted(fence, ttl_ms);
                 self.send(RunEvent::Granted { invocation: self.invocation.clone(), lease_id, fence }).await;
             }
-            ExecuteEvent::Renewed { .. } | ExecuteEvent::Revoked { .. } => {}
+            ExecuteEvent::Renewed { ttl_ms } => self.lease.renewed(ttl_ms),
+            ExecuteEvent::Revoked { reason } => self.lease.over(&reason),
             ExecuteEvent::Started { sandbox_id } => {
                 self.shared.watch().started = Some(Instant::now());
                 self.send(RunEvent::Started { invocation: self.invocation.clone(), sandbox_id }).await;
             }
             ExecuteEvent::Stdout(data) => self.output(OutputStream::Stdout, data).await,
             ExecuteEvent::Stderr(data) => self.output(OutputStream::Stderr, data).await,
-            ExecuteEvent::Frame(bytes) => self.frame(&bytes).await,
+            ExecuteEvent::Frame(bytes) => self.frame(bytes).await,
             ExecuteEvent::OutFile { name, size_bytes } => self.file(name, size_bytes).await,
+            ExecuteEvent::WorkspaceChanges { changes, size_bytes } => self.changes(changes, size_bytes).await,
             ExecuteEvent::OutChunk(bytes) => self.chunk(bytes).await,
         }
     }
@@ -146,16 +154,51 @@ impl Sink {
         self.send(RunEvent::Output { stream, data }).await;
     }
 
-    async fn frame(&mut self, bytes: &[u8]) {
-        match self.record.frame(bytes) {
+    async fn frame(&mut self, bytes: Vec<u8>) {
+        let length = bytes.len();
+        match self.parsed(bytes).await {
             GuestEvent::Log { level, message, fields_json } => {
                 let text = if fields_json.is_empty() { message.clone() } else { format!("{message} {fields_json}") };
                 self.shared.watch().log.say(LogSource::Log, level, text, (self.inner.config.clock)());
                 self.send(RunEvent::Log { level, message, fields_json }).await;
             }
             GuestEvent::Progress { fraction, message } => self.send(RunEvent::Progress { fraction, message }).await,
+            GuestEvent::Request(request) => {
+                if let Some(door) = &mut self.door {
+                    door.request(request, length).await;
+                }
+            }
+            GuestEvent::BadRequest(bad) => {
+                if let Some(door) = &mut self.door {
+                    door.refuse(bad).await;
+                }
+            }
+            // A program ends when it ends; only a tool has an answer.
+            GuestEvent::Answered if !self.is_tool => {}
             GuestEvent::Answered => self.shared.watch().answered = Some(Instant::now()),
             GuestEvent::Ignored => {}
+        }
+    }
+
+    /// A large frame is taken apart where it holds up nobody else.
+    async fn parsed(&mut self, bytes: Vec<u8>) -> GuestEvent {
+        if bytes.len() <= PARSE_HERE_BYTES_MAX {
+            return self.record.frame(&bytes);
+        }
+        let mut record = std::mem::take(&mut self.record);
+        let parsed = tokio::task::spawn_blocking(move || {
+            let event = record.frame(&bytes);
+            (record, event)
+        });
+        match parsed.await {
+            Ok((record, event)) => {
+                self.record = record;
+                event
+            }
+            Err(_panicked) => {
+                self.trouble = Some(Trouble::Device(InvokeError::Bug { doing: "take a frame apart" }));
+                GuestEvent::Ignored
+            }
         }
     }
 
@@ -165,6 +208,12 @@ impl Sink {
             return;
         }
         let begun = self.collector.begin(&self.inner, &self.owner, name, size_bytes, self.out_bytes_max).await;
+        self.trouble = begun.err().map(Trouble::from);
+    }
+
+    async fn changes(&mut self, counts: ChangeCounts, size_bytes: u64) {
+        self.shared.watch().collecting = true;
+        let begun = self.collector.changes(&self.inner, &self.owner, counts, size_bytes).await;
         self.trouble = begun.err().map(Trouble::from);
     }
 

@@ -130,6 +130,20 @@ pub enum StoreError {
         /// The bound.
         limit: u64,
     },
+    /// A vector of another length than the collection's.
+    #[error("a vector of {found} dimensions, the collection has {expected}")]
+    Dimension {
+        /// Its length.
+        found: u64,
+        /// The collection's.
+        expected: u64,
+    },
+    /// Only what is new may be written, and this is not.
+    #[error("{what:?} exists")]
+    Exists {
+        /// What.
+        what: String,
+    },
     /// Changes that a watcher asked for are not kept any more.
     #[error("changes up to version {known_from} are not kept any more, asked was for those after {from}")]
     KvChangesGone {
@@ -160,6 +174,8 @@ impl StoreError {
             Self::LeaseOver | Self::Fenced { .. } => ErrorKind::Conflict,
             Self::KvFull { .. } | Self::Overloaded | Self::SecretsFull { .. } => ErrorKind::Exhausted,
             Self::KvChangesGone { .. } => ErrorKind::State,
+            Self::Dimension { .. } => ErrorKind::Invalid,
+            Self::Exists { .. } => ErrorKind::Exists,
             Self::NotCommitted { .. } => ErrorKind::Internal,
             Self::BundleUnknown(_) | Self::BlobUnknown(_) | Self::RunUnknown(_) => ErrorKind::NotFound,
             Self::BlobTooLarge { .. } | Self::DiskQuota { .. } | Self::TooManyBundles { .. } => ErrorKind::Exhausted,
@@ -182,6 +198,8 @@ impl StoreError {
             Self::Fenced { .. } => "FENCED",
             Self::KvFull { .. } => "KV_FULL",
             Self::KvChangesGone { .. } => "CHANGES_GONE",
+            Self::Dimension { .. } => "DIMENSION",
+            Self::Exists { .. } => "EXISTS",
             Self::NotCommitted { .. } => "STORE_IO",
             Self::Overloaded => "STORE_BUSY",
             Self::BundleUnknown(_) => "BUNDLE_UNKNOWN",

@@ -221,15 +221,21 @@ impl Open {
             int(append)
         ];
         execute(step, sql, values, "write a table")?;
-        let sql = "UPDATE kv_owner SET bytes = max(0, bytes + ?2) WHERE owner = ?1 RETURNING bytes";
-        let grown = int(self.bytes) - int(self.bytes_before);
-        let mut statement = step.prepare_cached(sql).map_err(doing("count an owner's bytes"))?;
-        let owner = statement.query_row(params![table.owner, grown], |row| row.get(0).map(count));
-        owner.map_err(doing("count an owner's bytes"))
+        grow(step, &table.owner, int(self.bytes) - int(self.bytes_before))
     }
 }
 
-fn check_room(step: &Connection, table: u64, owner: u64, limits: &StateLimits) -> Result<(), StoreError> {
+/// Counts what an owner keeps; gives the sum.
+pub(crate) fn grow(step: &Connection, owner: &str, by: i64) -> Result<u64, StoreError> {
+    let sql = "INSERT INTO kv_owner (owner, bytes, tables) VALUES (?1, max(0, ?2), 0)
+        ON CONFLICT (owner) DO UPDATE SET bytes = max(0, bytes + ?2) RETURNING bytes";
+    let mut statement = step.prepare_cached(sql).map_err(doing("count an owner's bytes"))?;
+    let bytes = statement.query_row(params![owner, by], |row| row.get(0).map(count));
+    bytes.map_err(doing("count an owner's bytes"))
+}
+
+/// Refuses what is more than one table or collection, its owner, or all of them may keep.
+pub(crate) fn check_room(step: &Connection, table: u64, owner: u64, limits: &StateLimits) -> Result<(), StoreError> {
     let sql = "SELECT coalesce(sum(bytes), 0) FROM kv_owner";
     let mut statement = step.prepare_cached(sql).map_err(doing("count all bytes"))?;
     let all = statement.query_row([], |row| row.get(0).map(count)).map_err(doing("count all bytes"))?;
@@ -244,7 +250,13 @@ fn check_room(step: &Connection, table: u64, owner: u64, limits: &StateLimits) -
     }
 }
 
-fn execute(step: &Connection, sql: &str, values: impl rusqlite::Params, what: &'static str) -> Result<(), StoreError> {
+/// One statement whose rows nobody needs.
+pub(crate) fn execute(
+    step: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+    what: &'static str,
+) -> Result<(), StoreError> {
     let done = step.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
     done.map(drop).map_err(doing(what))
 }

@@ -12,7 +12,7 @@ use crate::error::StoreError;
 use crate::files::io_error;
 
 /// Every schema of this database, oldest first. A published one is never changed.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/state/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("../migrations/state/1.sql"), include_str!("../migrations/state/2.sql")];
 
 /// Bounds of what tools keep.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,6 +27,8 @@ pub struct StateLimits {
     pub table_bytes_max: u64,
     /// Keys of one table.
     pub table_keys_max: u64,
+    /// Vectors of one collection.
+    pub collection_items_max: u64,
     /// Old values one table keeps, counted.
     pub old_max: u64,
     /// Old values one table keeps, bytes.
@@ -41,6 +43,7 @@ impl Default for StateLimits {
             tables_max: 256,
             table_bytes_max: 128 << 20,
             table_keys_max: 1_000_000,
+            collection_items_max: 100_000,
             old_max: 1024,
             old_bytes_max: 4 << 20,
         }
@@ -62,14 +65,16 @@ pub(crate) struct State {
     pub(crate) limits: StateLimits,
     pub(crate) writer: Writer,
     pub(crate) reads: Mutex<Connection>,
+    /// For looks that take long.
+    pub(crate) scans: Mutex<Connection>,
 }
 
 impl State {
     pub(crate) fn open(path: &Path, limits: StateLimits) -> Result<Self, StoreError> {
         let mut connection = connect(path, "FULL")?;
         migrate(&mut connection, &MIGRATIONS)?;
-        let reads = reader(path)?;
+        let (reads, scans) = (reader(path)?, reader(path)?);
         let writer = Writer::start(connection).map_err(io_error("start the writer of", path))?;
-        Ok(Self { limits, writer, reads: Mutex::new(reads) })
+        Ok(Self { limits, writer, reads: Mutex::new(reads), scans: Mutex::new(scans) })
     }
 }

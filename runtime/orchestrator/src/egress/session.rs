@@ -313,20 +313,21 @@ impl Exchange {
         if parts.status == http::StatusCode::SWITCHING_PROTOCOLS {
             return Err(NetError::Answer { origin: self.origin.clone(), what: "changes the protocol" });
         }
+        let head = self.passed_on(&parts)?;
+        let over = body.is_end_stream();
+        *self.download.lock().await = Some(Download { body, rest: Bytes::new(), over });
+        Ok(head)
+    }
+
+    /// The head without what is not for the run.
+    fn passed_on(&self, parts: &http::response::Parts) -> Result<Head, NetError> {
         let mask = lock(&self.mask);
         if !mask.is_empty() && parts.headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
             let what = "is compressed although it was asked not to be, so it cannot be searched for the secret";
             return Err(NetError::Answer { origin: self.origin.clone(), what });
         }
-        let head = Head {
-            status: parts.status.as_u16(),
-            status_text: mask.text(&reason(&parts)),
-            headers: answer_headers(&parts.headers, &mask),
-        };
-        drop(mask);
-        let over = body.is_end_stream();
-        *self.download.lock().await = Some(Download { body, rest: Bytes::new(), over });
-        Ok(head)
+        let (status_text, headers) = (mask.text(&reason(parts)), answer_headers(&parts.headers, &mask));
+        Ok(Head { status: parts.status.as_u16(), status_text, headers })
     }
 
     async fn piece(&self, stream: u32) -> Result<Piece, NetError> {

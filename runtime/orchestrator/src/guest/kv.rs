@@ -165,10 +165,10 @@ pub(crate) fn refused(error: &StoreError) -> GuestError {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, GuestError> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, GuestError> {
     tokio::task::spawn_blocking(work).await.map_err(|_panicked| bug())
 }
 
-fn bug() -> GuestError {
+pub(crate) fn bug() -> GuestError {
     GuestError::new("BUG", "a fault of the device")
 }

@@ -101,7 +101,9 @@ impl LiveLease {
 
     /// It is over for ever.
     pub(crate) fn over(&self, why: &str) {
-        self.state.send_modify(|state| drop(state.over.get_or_insert_with(|| why.to_owned())));
+        self.state.send_modify(|state| {
+            state.over.get_or_insert_with(|| why.to_owned());
+        });
     }
 
     /// Whether it holds now.
