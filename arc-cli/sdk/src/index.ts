@@ -9,5 +9,8 @@ export type { Log } from "./door.ts";
 export { AriaError } from "./guest.ts";
 export { kv } from "./kv.ts";
 export type { Kv, KvChange, KvEntry, KvPage } from "./kv.ts";
+export { tools } from "./tools.ts";
+export { vector } from "./vector.ts";
+export type { VectorHit, VectorItem, VectorSearch, Vectors } from "./vector.ts";
 export { files, out } from "./files.ts";
 export type { JsonObject, JsonValue } from "./json.ts";

@@ -8,13 +8,15 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Message } from "@bufbuild/protobuf";
+import type { Value } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
+import type { JsonObject, Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file aria/v1/guest.proto.
  */
 export const file_aria_v1_guest: GenFile = /*@__PURE__*/
-  fileDesc("ChNhcmlhL3YxL2d1ZXN0LnByb3RvEgdhcmlhLnYxIjwKCUhvc3RGcmFtZRImCgZpbnZva2UYASABKAsyFC5hcmlhLnYxLkludm9rZUZyYW1lSABCBwoFZnJhbWUiSAoLSW52b2tlRnJhbWUSFQoNaW52b2NhdGlvbl9pZBgBIAEoCRIOCgZtb2R1bGUYAiABKAkSEgoKaW5wdXRfanNvbhgDIAEoCSK1AQoKR3Vlc3RGcmFtZRImCgZyZXN1bHQYASABKAsyFC5hcmlhLnYxLlJlc3VsdEZyYW1lSAASKAoHZmFpbHVyZRgCIAEoCzIVLmFyaWEudjEuRmFpbHVyZUZyYW1lSAASIAoDbG9nGAMgASgLMhEuYXJpYS52MS5Mb2dGcmFtZUgAEioKCHByb2dyZXNzGAQgASgLMhYuYXJpYS52MS5Qcm9ncmVzc0ZyYW1lSABCBwoFZnJhbWUiIgoLUmVzdWx0RnJhbWUSEwoLb3V0cHV0X2pzb24YASABKAkiSgoMRmFpbHVyZUZyYW1lEgwKBGtpbmQYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEg0KBXN0YWNrGAQgASgJIj8KCExvZ0ZyYW1lEg0KBWxldmVsGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSEwoLZmllbGRzX2pzb24YAyABKAkiMgoNUHJvZ3Jlc3NGcmFtZRIQCghmcmFjdGlvbhgBIAEoARIPCgdtZXNzYWdlGAIgASgJYgZwcm90bzM");
+  fileDesc("ChNhcmlhL3YxL2d1ZXN0LnByb3RvEgdhcmlhLnYxIpIBCglIb3N0RnJhbWUSJgoGaW52b2tlGAEgASgLMhQuYXJpYS52MS5JbnZva2VGcmFtZUgAEioKCHJlc3BvbnNlGAIgASgLMhYuYXJpYS52MS5SZXNwb25zZUZyYW1lSAASKAoHcHJlcGFyZRgDIAEoCzIVLmFyaWEudjEuUHJlcGFyZUZyYW1lSABCBwoFZnJhbWUiHgoMUHJlcGFyZUZyYW1lEg4KBm1vZHVsZRgBIAEoCSJICgtJbnZva2VGcmFtZRIVCg1pbnZvY2F0aW9uX2lkGAEgASgJEg4KBm1vZHVsZRgCIAEoCRISCgppbnB1dF9qc29uGAMgASgJIt8BCgpHdWVzdEZyYW1lEiYKBnJlc3VsdBgBIAEoCzIULmFyaWEudjEuUmVzdWx0RnJhbWVIABIoCgdmYWlsdXJlGAIgASgLMhUuYXJpYS52MS5GYWlsdXJlRnJhbWVIABIgCgNsb2cYAyABKAsyES5hcmlhLnYxLkxvZ0ZyYW1lSAASKgoIcHJvZ3Jlc3MYBCABKAsyFi5hcmlhLnYxLlByb2dyZXNzRnJhbWVIABIoCgdyZXF1ZXN0GAUgASgLMhUuYXJpYS52MS5SZXF1ZXN0RnJhbWVIAEIHCgVmcmFtZSL/AwoMUmVxdWVzdEZyYW1lEgoKAmlkGAEgASgEEigKBmNhbmNlbBgCIAEoCzIWLmFyaWEudjEuQ2FuY2VsUmVxdWVzdEgAEiAKBmt2X2dldBgKIAEoCzIOLmFyaWEudjEuS3ZLZXlIABIgCgZrdl9wdXQYCyABKAsyDi5hcmlhLnYxLkt2UHV0SAASJgoJa3ZfYXBwZW5kGAwgASgLMhEuYXJpYS52MS5LdkFwcGVuZEgAEiMKCWt2X2RlbGV0ZRgNIAEoCzIOLmFyaWEudjEuS3ZLZXlIABIgCgZrdl9jYXMYDiABKAsyDi5hcmlhLnYxLkt2Q2FzSAASIgoHa3ZfbGlzdBgPIAEoCzIPLmFyaWEudjEuS3ZMaXN0SAASJAoIa3Zfd2F0Y2gYECABKAsyEC5hcmlhLnYxLkt2V2F0Y2hIABIuCg12ZWN0b3JfdXBzZXJ0GBQgASgLMhUuYXJpYS52MS5WZWN0b3JVcHNlcnRIABIuCg12ZWN0b3JfZGVsZXRlGBUgASgLMhUuYXJpYS52MS5WZWN0b3JEZWxldGVIABIuCg12ZWN0b3Jfc2VhcmNoGBYgASgLMhUuYXJpYS52MS5WZWN0b3JTZWFyY2hIABImCgl0b29sX2NhbGwYHiABKAsyES5hcmlhLnYxLlRvb2xDYWxsSABCBAoCb3AimwEKDVJlc3BvbnNlRnJhbWUSCgoCaWQYASABKAQSJAoCb2sYAiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWVIABIlCgVlcnJvchgDIAEoCzIULmFyaWEudjEuRXJyb3JBbnN3ZXJIABInCgVldmVudBgEIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZUgAQggKBmFuc3dlciIuCgtFcnJvckFuc3dlchIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCSIgCg1DYW5jZWxSZXF1ZXN0Eg8KB3JlcXVlc3QYASABKAQiIwoFS3ZLZXkSDQoFdGFibGUYASABKAkSCwoDa2V5GAIgASgJIjcKBUt2UHV0Eg0KBXRhYmxlGAEgASgJEgsKA2tleRgCIAEoCRISCgp2YWx1ZV9qc29uGAMgASgJIi0KCEt2QXBwZW5kEg0KBXRhYmxlGAEgASgJEhIKCnZhbHVlX2pzb24YAiABKAkiXQoFS3ZDYXMSDQoFdGFibGUYASABKAkSCwoDa2V5GAIgASgJEhAKCGV4cGVjdGVkGAMgASgEEhcKCnZhbHVlX2pzb24YBCABKAlIAIgBAUINCgtfdmFsdWVfanNvbiJWCgZLdkxpc3QSDQoFdGFibGUYASABKAkSDgoGcHJlZml4GAIgASgJEhMKBmN1cnNvchgDIAEoCUgAiAEBEg0KBWxpbWl0GAQgASgNQgkKB19jdXJzb3IiRAoHS3ZXYXRjaBINCgV0YWJsZRgBIAEoCRIOCgZwcmVmaXgYAiABKAkSEQoEZnJvbRgDIAEoBEgAiAEBQgcKBV9mcm9tIkYKDFZlY3RvclVwc2VydBISCgpjb2xsZWN0aW9uGAEgASgJEiIKBWl0ZW1zGAIgAygLMhMuYXJpYS52MS5WZWN0b3JJdGVtIj8KClZlY3Rvckl0ZW0SCgoCaWQYASABKAkSDgoGdmVjdG9yGAIgASgMEhUKDW1ldGFkYXRhX2pzb24YAyABKAkiLgoMVmVjdG9yRGVsZXRlEhIKCmNvbGxlY3Rpb24YASABKAkSCgoCaWQYAiABKAkidgoMVmVjdG9yU2VhcmNoEhIKCmNvbGxlY3Rpb24YASABKAkSDgoGdmVjdG9yGAIgASgMEgkKAWsYAyABKA0SDgoGbWV0cmljGAQgASgJEicKBmZpbHRlchgFIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiLAoIVG9vbENhbGwSDAoEdG9vbBgBIAEoCRISCgppbnB1dF9qc29uGAIgASgJIiIKC1Jlc3VsdEZyYW1lEhMKC291dHB1dF9qc29uGAEgASgJIkoKDEZhaWx1cmVGcmFtZRIMCgRraW5kGAEgASgJEgwKBG5hbWUYAiABKAkSDwoHbWVzc2FnZRgDIAEoCRINCgVzdGFjaxgEIAEoCSI/CghMb2dGcmFtZRINCgVsZXZlbBgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEhMKC2ZpZWxkc19qc29uGAMgASgJIjIKDVByb2dyZXNzRnJhbWUSEAoIZnJhY3Rpb24YASABKAESDwoHbWVzc2FnZRgCIAEoCWIGcHJvdG8z", [file_google_protobuf_struct]);
 
 /**
  * Host to guest.
@@ -31,6 +33,20 @@ export type HostFrame = Message<"aria.v1.HostFrame"> & {
      */
     value: InvokeFrame;
     case: "invoke";
+  } | {
+    /**
+     * What became of a request.
+     *
+     * @generated from field: aria.v1.ResponseFrame response = 2;
+     */
+    value: ResponseFrame;
+    case: "response";
+  } | {
+    /**
+     * @generated from field: aria.v1.PrepareFrame prepare = 3;
+     */
+    value: PrepareFrame;
+    case: "prepare";
   } | { case: undefined; value?: undefined };
 };
 
@@ -40,6 +56,26 @@ export type HostFrame = Message<"aria.v1.HostFrame"> & {
  */
 export const HostFrameSchema: GenMessage<HostFrame> = /*@__PURE__*/
   messageDesc(file_aria_v1_guest, 0);
+
+/**
+ * Comes first in a process that is started ahead of its call: load what can be known, answer with a frame of no bytes, wait for the
+ * invoke frame. Without a module there is nothing to load.
+ *
+ * @generated from message aria.v1.PrepareFrame
+ */
+export type PrepareFrame = Message<"aria.v1.PrepareFrame"> & {
+  /**
+   * @generated from field: string module = 1;
+   */
+  module: string;
+};
+
+/**
+ * Describes the message aria.v1.PrepareFrame.
+ * Use `create(PrepareFrameSchema)` to create a new message.
+ */
+export const PrepareFrameSchema: GenMessage<PrepareFrame> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 1);
 
 /**
  * Call one function. Sent once.
@@ -70,7 +106,7 @@ export type InvokeFrame = Message<"aria.v1.InvokeFrame"> & {
  * Use `create(InvokeFrameSchema)` to create a new message.
  */
 export const InvokeFrameSchema: GenMessage<InvokeFrame> = /*@__PURE__*/
-  messageDesc(file_aria_v1_guest, 1);
+  messageDesc(file_aria_v1_guest, 2);
 
 /**
  * Guest to host.
@@ -107,6 +143,14 @@ export type GuestFrame = Message<"aria.v1.GuestFrame"> & {
      */
     value: ProgressFrame;
     case: "progress";
+  } | {
+    /**
+     * Asks the host for something; at most 64 are unanswered at a time, a further one gets TOO_MANY_REQUESTS.
+     *
+     * @generated from field: aria.v1.RequestFrame request = 5;
+     */
+    value: RequestFrame;
+    case: "request";
   } | { case: undefined; value?: undefined };
 };
 
@@ -115,7 +159,535 @@ export type GuestFrame = Message<"aria.v1.GuestFrame"> & {
  * Use `create(GuestFrameSchema)` to create a new message.
  */
 export const GuestFrameSchema: GenMessage<GuestFrame> = /*@__PURE__*/
-  messageDesc(file_aria_v1_guest, 2);
+  messageDesc(file_aria_v1_guest, 3);
+
+/**
+ * Integers of requests and responses are below 2^53 and are JSON numbers. A member nobody knows is refused (REQUEST_INVALID), an
+ * operation nobody knows gets UNSUPPORTED.
+ *
+ * @generated from message aria.v1.RequestFrame
+ */
+export type RequestFrame = Message<"aria.v1.RequestFrame"> & {
+  /**
+   * Chosen by the guest, unique among its unanswered requests.
+   *
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from oneof aria.v1.RequestFrame.op
+   */
+  op: {
+    /**
+     * Ends a request that goes on, which then fails with CANCELLED. ok {cancelled}.
+     *
+     * @generated from field: aria.v1.CancelRequest cancel = 2;
+     */
+    value: CancelRequest;
+    case: "cancel";
+  } | {
+    /**
+     * ok {key, valueJson, version} or null.
+     *
+     * @generated from field: aria.v1.KvKey kv_get = 10;
+     */
+    value: KvKey;
+    case: "kvGet";
+  } | {
+    /**
+     * ok {version}. With an append token only new keys: TOKEN_MISSING otherwise.
+     *
+     * @generated from field: aria.v1.KvPut kv_put = 11;
+     */
+    value: KvPut;
+    case: "kvPut";
+  } | {
+    /**
+     * The host makes the key, in the order of arrival. ok {key, version}.
+     *
+     * @generated from field: aria.v1.KvAppend kv_append = 12;
+     */
+    value: KvAppend;
+    case: "kvAppend";
+  } | {
+    /**
+     * ok {deleted}.
+     *
+     * @generated from field: aria.v1.KvKey kv_delete = 13;
+     */
+    value: KvKey;
+    case: "kvDelete";
+  } | {
+    /**
+     * ok {swapped, version}.
+     *
+     * @generated from field: aria.v1.KvCas kv_cas = 14;
+     */
+    value: KvCas;
+    case: "kvCas";
+  } | {
+    /**
+     * ok {entries: [{key, valueJson, version}], cursor or null}.
+     *
+     * @generated from field: aria.v1.KvList kv_list = 15;
+     */
+    value: KvList;
+    case: "kvList";
+  } | {
+    /**
+     * Events {from} once, then {key, valueJson or null, version} in order; CHANGES_GONE when they are not kept any more.
+     *
+     * @generated from field: aria.v1.KvWatch kv_watch = 16;
+     */
+    value: KvWatch;
+    case: "kvWatch";
+  } | {
+    /**
+     * All or none. ok {count}.
+     *
+     * @generated from field: aria.v1.VectorUpsert vector_upsert = 20;
+     */
+    value: VectorUpsert;
+    case: "vectorUpsert";
+  } | {
+    /**
+     * ok {count}.
+     *
+     * @generated from field: aria.v1.VectorDelete vector_delete = 21;
+     */
+    value: VectorDelete;
+    case: "vectorDelete";
+  } | {
+    /**
+     * ok {hits: [{id, score, metadataJson}]}, nearest first.
+     *
+     * @generated from field: aria.v1.VectorSearch vector_search = 22;
+     */
+    value: VectorSearch;
+    case: "vectorSearch";
+  } | {
+    /**
+     * ok {outputJson}; fails with the reason of the called tool's outcome or of the refusal.
+     *
+     * @generated from field: aria.v1.ToolCall tool_call = 30;
+     */
+    value: ToolCall;
+    case: "toolCall";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aria.v1.RequestFrame.
+ * Use `create(RequestFrameSchema)` to create a new message.
+ */
+export const RequestFrameSchema: GenMessage<RequestFrame> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 4);
+
+/**
+ * Events in order until the last answer, which is ok or error.
+ *
+ * @generated from message aria.v1.ResponseFrame
+ */
+export type ResponseFrame = Message<"aria.v1.ResponseFrame"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from oneof aria.v1.ResponseFrame.answer
+   */
+  answer: {
+    /**
+     * @generated from field: google.protobuf.Value ok = 2;
+     */
+    value: Value;
+    case: "ok";
+  } | {
+    /**
+     * @generated from field: aria.v1.ErrorAnswer error = 3;
+     */
+    value: ErrorAnswer;
+    case: "error";
+  } | {
+    /**
+     * @generated from field: google.protobuf.Value event = 4;
+     */
+    value: Value;
+    case: "event";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aria.v1.ResponseFrame.
+ * Use `create(ResponseFrameSchema)` to create a new message.
+ */
+export const ResponseFrameSchema: GenMessage<ResponseFrame> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 5);
+
+/**
+ * @generated from message aria.v1.ErrorAnswer
+ */
+export type ErrorAnswer = Message<"aria.v1.ErrorAnswer"> & {
+  /**
+   * Stable: TOKEN_MISSING LEASE_EXPIRED FENCED BUDGET_EXHAUSTED KV_FULL REQUEST_INVALID UNSUPPORTED TOO_LARGE …
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: string message = 2;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message aria.v1.ErrorAnswer.
+ * Use `create(ErrorAnswerSchema)` to create a new message.
+ */
+export const ErrorAnswerSchema: GenMessage<ErrorAnswer> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 6);
+
+/**
+ * @generated from message aria.v1.CancelRequest
+ */
+export type CancelRequest = Message<"aria.v1.CancelRequest"> & {
+  /**
+   * @generated from field: uint64 request = 1;
+   */
+  request: bigint;
+};
+
+/**
+ * Describes the message aria.v1.CancelRequest.
+ * Use `create(CancelRequestSchema)` to create a new message.
+ */
+export const CancelRequestSchema: GenMessage<CancelRequest> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 7);
+
+/**
+ * `table` is the path of a token: "orders" or "orders:pending", which has keys of its own.
+ *
+ * @generated from message aria.v1.KvKey
+ */
+export type KvKey = Message<"aria.v1.KvKey"> & {
+  /**
+   * @generated from field: string table = 1;
+   */
+  table: string;
+
+  /**
+   * 1 to 512 bytes without control characters.
+   *
+   * @generated from field: string key = 2;
+   */
+  key: string;
+};
+
+/**
+ * Describes the message aria.v1.KvKey.
+ * Use `create(KvKeySchema)` to create a new message.
+ */
+export const KvKeySchema: GenMessage<KvKey> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 8);
+
+/**
+ * @generated from message aria.v1.KvPut
+ */
+export type KvPut = Message<"aria.v1.KvPut"> & {
+  /**
+   * @generated from field: string table = 1;
+   */
+  table: string;
+
+  /**
+   * @generated from field: string key = 2;
+   */
+  key: string;
+
+  /**
+   * At most 700 KiB.
+   *
+   * @generated from field: string value_json = 3;
+   */
+  valueJson: string;
+};
+
+/**
+ * Describes the message aria.v1.KvPut.
+ * Use `create(KvPutSchema)` to create a new message.
+ */
+export const KvPutSchema: GenMessage<KvPut> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 9);
+
+/**
+ * @generated from message aria.v1.KvAppend
+ */
+export type KvAppend = Message<"aria.v1.KvAppend"> & {
+  /**
+   * @generated from field: string table = 1;
+   */
+  table: string;
+
+  /**
+   * @generated from field: string value_json = 2;
+   */
+  valueJson: string;
+};
+
+/**
+ * Describes the message aria.v1.KvAppend.
+ * Use `create(KvAppendSchema)` to create a new message.
+ */
+export const KvAppendSchema: GenMessage<KvAppend> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 10);
+
+/**
+ * @generated from message aria.v1.KvCas
+ */
+export type KvCas = Message<"aria.v1.KvCas"> & {
+  /**
+   * @generated from field: string table = 1;
+   */
+  table: string;
+
+  /**
+   * @generated from field: string key = 2;
+   */
+  key: string;
+
+  /**
+   * The version that was seen; 0: no value.
+   *
+   * @generated from field: uint64 expected = 3;
+   */
+  expected: bigint;
+
+  /**
+   * Absent: remove it.
+   *
+   * @generated from field: optional string value_json = 4;
+   */
+  valueJson?: string | undefined;
+};
+
+/**
+ * Describes the message aria.v1.KvCas.
+ * Use `create(KvCasSchema)` to create a new message.
+ */
+export const KvCasSchema: GenMessage<KvCas> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 11);
+
+/**
+ * @generated from message aria.v1.KvList
+ */
+export type KvList = Message<"aria.v1.KvList"> & {
+  /**
+   * @generated from field: string table = 1;
+   */
+  table: string;
+
+  /**
+   * @generated from field: string prefix = 2;
+   */
+  prefix: string;
+
+  /**
+   * Keys after this one.
+   *
+   * @generated from field: optional string cursor = 3;
+   */
+  cursor?: string | undefined;
+
+  /**
+   * 1 to 1,000; default 100.
+   *
+   * @generated from field: uint32 limit = 4;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message aria.v1.KvList.
+ * Use `create(KvListSchema)` to create a new message.
+ */
+export const KvListSchema: GenMessage<KvList> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 12);
+
+/**
+ * @generated from message aria.v1.KvWatch
+ */
+export type KvWatch = Message<"aria.v1.KvWatch"> & {
+  /**
+   * @generated from field: string table = 1;
+   */
+  table: string;
+
+  /**
+   * @generated from field: string prefix = 2;
+   */
+  prefix: string;
+
+  /**
+   * Changes after this version; absent: from now.
+   *
+   * @generated from field: optional uint64 from = 3;
+   */
+  from?: bigint | undefined;
+};
+
+/**
+ * Describes the message aria.v1.KvWatch.
+ * Use `create(KvWatchSchema)` to create a new message.
+ */
+export const KvWatchSchema: GenMessage<KvWatch> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 13);
+
+/**
+ * @generated from message aria.v1.VectorUpsert
+ */
+export type VectorUpsert = Message<"aria.v1.VectorUpsert"> & {
+  /**
+   * @generated from field: string collection = 1;
+   */
+  collection: string;
+
+  /**
+   * 1 to 256, all of one length.
+   *
+   * @generated from field: repeated aria.v1.VectorItem items = 2;
+   */
+  items: VectorItem[];
+};
+
+/**
+ * Describes the message aria.v1.VectorUpsert.
+ * Use `create(VectorUpsertSchema)` to create a new message.
+ */
+export const VectorUpsertSchema: GenMessage<VectorUpsert> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 14);
+
+/**
+ * @generated from message aria.v1.VectorItem
+ */
+export type VectorItem = Message<"aria.v1.VectorItem"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * 1 to 4,096 32-bit floats, little endian.
+   *
+   * @generated from field: bytes vector = 2;
+   */
+  vector: Uint8Array;
+
+  /**
+   * A JSON object of at most 64 KiB.
+   *
+   * @generated from field: string metadata_json = 3;
+   */
+  metadataJson: string;
+};
+
+/**
+ * Describes the message aria.v1.VectorItem.
+ * Use `create(VectorItemSchema)` to create a new message.
+ */
+export const VectorItemSchema: GenMessage<VectorItem> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 15);
+
+/**
+ * @generated from message aria.v1.VectorDelete
+ */
+export type VectorDelete = Message<"aria.v1.VectorDelete"> & {
+  /**
+   * @generated from field: string collection = 1;
+   */
+  collection: string;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message aria.v1.VectorDelete.
+ * Use `create(VectorDeleteSchema)` to create a new message.
+ */
+export const VectorDeleteSchema: GenMessage<VectorDelete> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 16);
+
+/**
+ * @generated from message aria.v1.VectorSearch
+ */
+export type VectorSearch = Message<"aria.v1.VectorSearch"> & {
+  /**
+   * @generated from field: string collection = 1;
+   */
+  collection: string;
+
+  /**
+   * @generated from field: bytes vector = 2;
+   */
+  vector: Uint8Array;
+
+  /**
+   * 1 to 1,000; default 10.
+   *
+   * @generated from field: uint32 k = 3;
+   */
+  k: number;
+
+  /**
+   * "cosine" (default), "dot" or "l2".
+   *
+   * @generated from field: string metric = 4;
+   */
+  metric: string;
+
+  /**
+   * Members the metadata must have, with plain values.
+   *
+   * @generated from field: google.protobuf.Struct filter = 5;
+   */
+  filter?: JsonObject | undefined;
+};
+
+/**
+ * Describes the message aria.v1.VectorSearch.
+ * Use `create(VectorSearchSchema)` to create a new message.
+ */
+export const VectorSearchSchema: GenMessage<VectorSearch> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 17);
+
+/**
+ * @generated from message aria.v1.ToolCall
+ */
+export type ToolCall = Message<"aria.v1.ToolCall"> & {
+  /**
+   * "<bundle>.<tool>"; needs the token tool:<bundle>.<tool>.
+   *
+   * @generated from field: string tool = 1;
+   */
+  tool: string;
+
+  /**
+   * @generated from field: string input_json = 2;
+   */
+  inputJson: string;
+};
+
+/**
+ * Describes the message aria.v1.ToolCall.
+ * Use `create(ToolCallSchema)` to create a new message.
+ */
+export const ToolCallSchema: GenMessage<ToolCall> = /*@__PURE__*/
+  messageDesc(file_aria_v1_guest, 18);
 
 /**
  * @generated from message aria.v1.ResultFrame
@@ -132,7 +704,7 @@ export type ResultFrame = Message<"aria.v1.ResultFrame"> & {
  * Use `create(ResultFrameSchema)` to create a new message.
  */
 export const ResultFrameSchema: GenMessage<ResultFrame> = /*@__PURE__*/
-  messageDesc(file_aria_v1_guest, 3);
+  messageDesc(file_aria_v1_guest, 19);
 
 /**
  * @generated from message aria.v1.FailureFrame
@@ -166,7 +738,7 @@ export type FailureFrame = Message<"aria.v1.FailureFrame"> & {
  * Use `create(FailureFrameSchema)` to create a new message.
  */
 export const FailureFrameSchema: GenMessage<FailureFrame> = /*@__PURE__*/
-  messageDesc(file_aria_v1_guest, 4);
+  messageDesc(file_aria_v1_guest, 20);
 
 /**
  * @generated from message aria.v1.LogFrame
@@ -193,7 +765,7 @@ export type LogFrame = Message<"aria.v1.LogFrame"> & {
  * Use `create(LogFrameSchema)` to create a new message.
  */
 export const LogFrameSchema: GenMessage<LogFrame> = /*@__PURE__*/
-  messageDesc(file_aria_v1_guest, 5);
+  messageDesc(file_aria_v1_guest, 21);
 
 /**
  * @generated from message aria.v1.ProgressFrame
@@ -215,5 +787,5 @@ export type ProgressFrame = Message<"aria.v1.ProgressFrame"> & {
  * Use `create(ProgressFrameSchema)` to create a new message.
  */
 export const ProgressFrameSchema: GenMessage<ProgressFrame> = /*@__PURE__*/
-  messageDesc(file_aria_v1_guest, 6);
+  messageDesc(file_aria_v1_guest, 22);
 
