@@ -1,7 +1,8 @@
 //! Between the wire and the domain. What is checked here is never checked again.
 
+use aria_core::port::ChangeCounts;
 use aria_core::{Digest, FailedReason, FileRef, Outcome, UnixMs};
-use aria_orchestrator::{FileInput, Finished, OutputStream, RunEvent};
+use aria_orchestrator::{FileInput, Finished, OutputStream, RunEvent, SessionChanges};
 use aria_protocol::aria::v1 as pb;
 use aria_store::BlobRef;
 use aria_types::ErrorKind;
@@ -110,7 +111,14 @@ fn finished(finished: Finished) -> pb::Finished {
             stdout_bytes: usage.stdout_bytes,
             stderr_bytes: usage.stderr_bytes,
         }),
+        session: finished.session.map(session),
     }
+}
+
+fn session(session: SessionChanges) -> pb::SessionChanges {
+    let ChangeCounts { added, changed, deleted } = session.counts;
+    let changes = session.changes.map(|blob| blob_ref(&blob.sha256, blob.size_bytes));
+    pb::SessionChanges { added, changed, deleted, changes }
 }
 
 fn outcome(outcome: Outcome) -> pb::outcome::Kind {
