@@ -200,11 +200,14 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Takes the needs if they fit, and closes what they lack if not.
+    /// Takes the needs if they fit, and closes what they lack if not. Who needs something closed changes nothing.
     pub(crate) fn admit(&mut self, needs: &Needs) -> bool {
+        if self.is_closed_for(needs.mask()) {
+            return false;
+        }
         let free = |resource: usize| self.free.get(resource).copied().unwrap_or(0);
         let lacking = needs.0.iter().filter(|(resource, amount)| free(*resource) < *amount);
-        let lacking = lacking.fold(0, |mask, (resource, _)| mask | 1 << resource) | self.closed & needs.mask();
+        let lacking = lacking.fold(0, |mask, (resource, _)| mask | 1 << resource);
         self.closed |= lacking;
         if lacking == 0 || !self.kept {
             self.kept |= lacking != 0;

@@ -27,29 +27,29 @@ pub(crate) struct State<'a> {
 
 /// The cycle the waiting child `newcomer` closes, for people.
 pub(crate) fn cycle(state: State<'_>, newcomer: Rank) -> Option<String> {
-    let mut stuck: BTreeSet<LeaseId> =
-        state.queue.children().flat_map(|(_, child)| &child.who.ancestors).copied().collect();
-    if state.is_plain_wait(newcomer, &stuck) {
+    let mut children: BTreeMap<Rank, &Waiter> = state.queue.children().collect();
+    if state.is_plain_wait(newcomer, &waited_for(&children)) {
         return None;
     }
-    let last = state.queue.children().next_back().map(|(rank, _)| rank)?;
-    // Each round frees at least one lease, or it is the last one.
+    let (last, _) = children.last_key_value().map(|(rank, child)| (*rank, child))?;
+    // Each round frees at least one child, or it is the last one.
     loop {
-        let mut round = Round::new(state, &stuck);
+        let mut round = Round::new(state, &children);
         state.queue.iter().take_while(|(rank, _)| *rank <= last).for_each(|(rank, waiter)| round.play(rank, waiter));
         let left = round.stuck.get(&newcomer)?;
-        let still: BTreeSet<LeaseId> = round
-            .stuck
-            .values()
-            .filter(|waiter| waiter.who.parent.is_some())
-            .flat_map(|child| &child.who.ancestors)
-            .copied()
-            .collect();
-        if still == stuck {
+        let is_child = |(_, waiter): &(&Rank, &&Waiter)| waiter.who.parent.is_some();
+        let still: BTreeMap<Rank, &Waiter> =
+            round.stuck.iter().filter(is_child).map(|(rank, child)| (*rank, *child)).collect();
+        if still.len() == children.len() {
             return Some(round.path(newcomer, left));
         }
-        stuck = still;
+        children = still;
     }
+}
+
+/// The leases that end only after one of these children.
+fn waited_for(children: &BTreeMap<Rank, &Waiter>) -> BTreeSet<LeaseId> {
+    children.values().flat_map(|child| &child.who.ancestors).copied().collect()
 }
 
 impl State<'_> {
@@ -61,7 +61,7 @@ impl State<'_> {
     }
 }
 
-/// One walk through the queue in which only the stuck leases are held.
+/// One walk through the queue in which only the leases above stuck children are held, and what those children have taken.
 struct Round<'a> {
     index: Index,
     room: Room,
@@ -70,15 +70,16 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(state: State<'a>, stuck: &BTreeSet<LeaseId>) -> Self {
-        let held: BTreeMap<LeaseId, &Lease> =
-            stuck.iter().filter_map(|id| Some((*id, state.leases.get(id)?))).collect();
+    fn new(state: State<'a>, children: &BTreeMap<Rank, &Waiter>) -> Self {
+        let held = waited_for(children).into_iter().filter_map(|id| Some((id, state.leases.get(&id)?)));
+        let held: BTreeMap<LeaseId, &Lease> = held.collect();
         let (mut index, mut room) = (Index::default(), state.capacities.empty_room());
         for (id, lease) in &held {
             lease.who.tokens.iter().for_each(|token| index.hold(*id, token));
             let slot = if lease.who.parent.is_some() { Needs::child_slot() } else { Needs::slot() };
             room.take(&lease.needs.and(&slot));
         }
+        children.values().for_each(|child| room.take(&child.taken));
         Self { index, room, held, stuck: BTreeMap::new() }
     }
 
