@@ -112,7 +112,7 @@ function failure(end: Exclude<Ended, { kind: "succeeded" }>, finished: Finished 
 function failureCode(end: Exclude<Ended, { kind: "succeeded" }>): [string, ExitCode] {
   switch (end.kind) {
     case "failed":
-      return [end.reason, Exit.toolFailed];
+      return [end.reason, end.reason === "BUDGET_EXHAUSTED" ? Exit.exhausted : Exit.toolFailed];
     case "cancelled":
       return ["CANCELLED", cancelledExit(end.by)];
     case "refused":

@@ -1,8 +1,13 @@
 //! The daemon's configuration: one TOML file, unknown keys are errors, every default stands beside its reason.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use aria_core::egress::{AllowedAddresses, HostName};
+use aria_orchestrator::NetSettings;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 
 /// Why a configuration cannot be used.
@@ -33,7 +38,36 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) quilt: Quilt,
     #[serde(default)]
+    pub(crate) net: Net,
+    #[serde(default)]
+    pub(crate) budget: Budget,
+    #[serde(default)]
     pub(crate) telemetry: Telemetry,
+}
+
+/// `[budget]`: what one run may ask of each kind of resource before it gets BUDGET_EXHAUSTED. An absent key is the default.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Budget {
+    pub(crate) kv_calls_max: Option<u64>,
+    pub(crate) kv_bytes_max: Option<u64>,
+    pub(crate) vector_calls_max: Option<u64>,
+    pub(crate) vector_bytes_max: Option<u64>,
+    pub(crate) tool_calls_max: Option<u64>,
+}
+
+impl Budget {
+    /// Every number.
+    pub(crate) fn whole(self) -> aria_orchestrator::Budget {
+        let usual = aria_orchestrator::Budget::default();
+        aria_orchestrator::Budget {
+            kv_calls_max: self.kv_calls_max.unwrap_or(usual.kv_calls_max),
+            kv_bytes_max: self.kv_bytes_max.unwrap_or(usual.kv_bytes_max),
+            vector_calls_max: self.vector_calls_max.unwrap_or(usual.vector_calls_max),
+            vector_bytes_max: self.vector_bytes_max.unwrap_or(usual.vector_bytes_max),
+            tool_calls_max: self.tool_calls_max.unwrap_or(usual.tool_calls_max),
+        }
+    }
 }
 
 /// `[node]`: who the device is and where it keeps things.
@@ -94,6 +128,47 @@ impl Enrol {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Quilt {
     pub(crate) socket: PathBuf,
+}
+
+/// `[net]`: what the egress proxy may reach beside the public network. All empty unless the operator says so.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Net {
+    /// Ranges like `10.1.0.0/16` that are not public and may be connected to all the same, by runs that hold a token for the name.
+    pub(crate) allow_addresses: Vec<String>,
+    /// Names with an address of their own; they are not looked up.
+    pub(crate) hosts: BTreeMap<String, IpAddr>,
+    /// Authorities trusted beside the public ones, PEM.
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+impl Net {
+    /// Most authorities in one file.
+    const AUTHORITIES_MAX: usize = 64;
+
+    /// In the proxy's terms. Reads the file of authorities.
+    pub(crate) fn settings(&self) -> Result<NetSettings, ConfigError> {
+        let bad = |key, message: String| ConfigError::Value { key, message };
+        let ranges = self.allow_addresses.iter().map(|text| text.parse());
+        let ranges = ranges
+            .collect::<Result<_, _>>()
+            .map_err(|error: aria_core::egress::RangeError| bad("net.allow_addresses", error.to_string()))?;
+        let host = |(name, address): (&String, &IpAddr)| HostName::parse(name).map(|name| (name, *address));
+        let hosts = self.hosts.iter().map(host).collect::<Result<_, _>>();
+        let hosts = hosts.map_err(|error| bad("net.hosts", error.to_string()))?;
+        Ok(NetSettings { allowed: AllowedAddresses::new(ranges), hosts, authorities: self.authorities()? })
+    }
+
+    fn authorities(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+        let Some(path) = &self.ca_file else { return Ok(Vec::new()) };
+        let bad = |error: &dyn std::fmt::Display| ConfigError::Value {
+            key: "net.ca_file",
+            message: format!("{path:?}: {error}"),
+        };
+        let found = CertificateDer::pem_file_iter(path).map_err(|error| bad(&error))?;
+        let found: Vec<_> = found.take(Self::AUTHORITIES_MAX).collect::<Result<_, _>>().map_err(|error| bad(&error))?;
+        if found.is_empty() { Err(bad(&"it holds no certificate")) } else { Ok(found) }
+    }
 }
 
 /// `[telemetry]`: what goes to the log.
@@ -183,6 +258,10 @@ impl Config {
                 return value("api.enrol.key_sha256", "must be 64 lower-case hex characters");
             }
         }
+        if self.net.ca_file.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return value("net.ca_file", "must be an absolute path");
+        }
+        self.net.settings()?;
         match self.telemetry.level.as_str() {
             "error" | "warn" | "info" | "debug" | "trace" => Ok(()),
             _ => value("telemetry.level", "must be error, warn, info, debug or trace"),
@@ -214,6 +293,13 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_may_name_some_of_its_numbers() {
+        let budget = parse("[node]\ndata_dir = \"/d\"\n[budget]\nkv_calls_max = 7").unwrap().budget.whole();
+        let usual = aria_orchestrator::Budget::default();
+        assert_eq!((budget.kv_calls_max, budget.kv_bytes_max), (7, usual.kv_bytes_max));
+    }
+
+    #[test]
     fn bad_values_are_named() {
         let cases = [
             ("[node]\ndata_dir = \"/d\"\ncolour = 1", "colour"),
@@ -226,6 +312,12 @@ mod tests {
             ("[node]\ndata_dir = \"/d\"\n[api]\nstorage_bytes_max = 5", "api.storage_bytes_max"),
             ("[node]\ndata_dir = \"/d\"\n[api]\ninflight_max = 0", "api.inflight_max"),
             ("[node]\ndata_dir = \"/d\"\n[api.enrol]\nkey_sha256 = \"ABC\"", "api.enrol.key_sha256"),
+            ("[node]\ndata_dir = \"/d\"\n[net]\nallow_addresses = [\"10.0.0.1/8\"]", "net.allow_addresses"),
+            ("[node]\ndata_dir = \"/d\"\n[net.hosts]\n\"A.example\" = \"10.0.0.1\"", "net.hosts"),
+            ("[node]\ndata_dir = \"/d\"\n[net.hosts]\na = \"here\"", "hosts"),
+            ("[node]\ndata_dir = \"/d\"\n[net]\nca_file = \"ca.pem\"", "net.ca_file"),
+            ("[node]\ndata_dir = \"/d\"\n[net]\nca_file = \"/nowhere/ca.pem\"", "net.ca_file"),
+            ("[node]\ndata_dir = \"/d\"\n[budget]\nkv_call_max = 1", "kv_call_max"),
             ("[node]\ndata_dir = \"/d\"\n[telemetry]\nlevel = \"loud\"", "telemetry.level"),
             ("[api]\nexec = true", "node"),
         ];

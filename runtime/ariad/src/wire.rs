@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use aria_core::plan::DeviceLimits;
 use aria_core::port::Limits;
-use aria_orchestrator::{Budget, Egress, Handle, Network, PlacesMax};
+use aria_orchestrator::{Egress, Handle, Network, PlacesMax};
 use aria_store::{Secrets, Store};
 use aria_token_api::TokenApi;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -160,7 +160,7 @@ fn orchestrator(config: &Config, store: &Store, execute: Arc<TokenApi>, network:
         per_owner: api.runs_per_owner_max,
     };
     let bounds =
-        aria_orchestrator::Config { limits: LIMITS, places, budget: Budget::default(), clock: api::now, random };
+        aria_orchestrator::Config { limits: LIMITS, places, budget: config.budget.whole(), clock: api::now, random };
     Handle::new(store.clone(), execute, bounds, network)
 }
 

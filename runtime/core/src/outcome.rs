@@ -72,6 +72,8 @@ pub enum FailedReason {
     OutputTooLarge,
     /// Its answer is not what its schema promises.
     ResultInvalid,
+    /// It threw because its budget was used up.
+    BudgetExhausted,
 }
 
 /// A file by its content.
@@ -100,6 +102,7 @@ impl FailedReason {
             Self::DiskLimit => "DISK_LIMIT",
             Self::OutputTooLarge => "OUTPUT_TOO_LARGE",
             Self::ResultInvalid => "RESULT_INVALID",
+            Self::BudgetExhausted => "BUDGET_EXHAUSTED",
         }
     }
 }
@@ -147,6 +150,18 @@ pub fn decide_program(ended: &Ended) -> Outcome {
 
 fn overrules_failure(reason: EndReason) -> bool {
     matches!(reason, EndReason::OomKilled | EndReason::Deadline | EndReason::Seccomp | EndReason::OutputTooLarge)
+}
+
+/// The outcome of a run that was refused something for its budget's sake: when that is what it threw, it is the reason.
+pub fn for_budget(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed(failed)
+            if failed.reason == FailedReason::Threw && failed.message.contains("BUDGET_EXHAUSTED") =>
+        {
+            Outcome::Failed(Failed { reason: FailedReason::BudgetExhausted, ..failed })
+        }
+        outcome => outcome,
+    }
 }
 
 fn ended_outcome(ended: &Ended) -> Outcome {
@@ -376,6 +391,17 @@ mod tests {
         let Outcome::Failed(signalled) = after(&[], E::Signalled(9)) else { panic!("not failed") };
         assert_eq!((exited.exit_code, exited.signal), (Some(7), None));
         assert_eq!((signalled.exit_code, signalled.signal), (None, Some(9)));
+    }
+
+    #[test]
+    fn a_budget_is_the_reason_only_of_what_threw_for_it() {
+        let threw = |message: &str| {
+            let frame = json!({"failure": {"kind": "threw", "name": "AriaError", "message": message}}).to_string();
+            for_budget(after(&[frame.into_bytes()], EndReason::Exited(1))).label().to_owned()
+        };
+        assert_eq!(threw("BUDGET_EXHAUSTED: this run may spend 2 requests on kv"), "BUDGET_EXHAUSTED");
+        assert_eq!(threw("no city"), "THREW");
+        assert_eq!(for_budget(after(&[result("1")], EndReason::Exited(0))).label(), "succeeded");
     }
 
     #[test]

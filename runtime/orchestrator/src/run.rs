@@ -107,7 +107,12 @@ pub(crate) async fn run(
         Err(trouble) => (Err(trouble), None),
     };
     // Checking a large answer and mapping a stack take time that all other runs need.
-    let judged = blocking(move || judge(end, &record, files, &kind).map(|outcome| mapped(outcome, &kind))).await;
+    let exhausted = lease.exhausted();
+    let judged = blocking(move || {
+        let outcome = mapped(judge(end, &record, files, &kind)?, &kind);
+        Ok(if exhausted { outcome::for_budget(outcome) } else { outcome })
+    });
+    let judged = judged.await;
     let session = session.filter(|_| judged.as_ref().is_ok_and(returned));
     // The program is gone, so the next may run while this one's caller is told; what is on disk goes first.
     let running = place.running();

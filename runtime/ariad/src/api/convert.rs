@@ -156,6 +156,7 @@ fn failed_reason(reason: FailedReason) -> pb::FailedReason {
         FailedReason::DiskLimit => pb::FailedReason::DiskLimit,
         FailedReason::OutputTooLarge => pb::FailedReason::OutputTooLarge,
         FailedReason::ResultInvalid => pb::FailedReason::ResultInvalid,
+        FailedReason::BudgetExhausted => pb::FailedReason::BudgetExhausted,
     }
 }
 
