@@ -50,6 +50,6 @@ export async function arcBuild(table: Table, work: string, rounds: number): Prom
 export async function arcHelp(table: Table, work: string, rounds: number): Promise<void> {
   say(`B2: arc --help beside bun --version (${rounds} interleaved rounds)`);
   const [help = [], version = []] = await interleaved(rounds, work, [[arcProgram, "--help"], [bun, "--version"]]);
-  const noise = new Noise("bun --version", version);
+  const noise = new Noise({ "bun --version": version });
   table.row(noise, "B2", "arc --help", "ms", quantile(help, 0.5), "bun --version", quantile(version, 0.5));
 }

@@ -31,7 +31,7 @@ export async function neighbours(clock: Clock, table: Table, only?: readonly str
   say(`neighbours of ${cases.length} cages that do their worst, one after the other`);
   await load(clock, cases);
   const found = await clock.measure<{ alone: Samples; beside: { bomb: string; times: Samples; runs: number; last_end: string }[] }>("neighbours", 1);
-  const noise = new Noise("neighbour alone", found.alone.wall_us);
+  const noise = new Noise({ "neighbour alone": found.alone.wall_us });
   const p99 = (samples: Samples): number => quantile(samples.wall_us, 0.99) / 1000;
   for (const { bomb, times, runs, last_end } of found.beside)
     table.row(noise, "S7", `cold call beside ${bomb} (${runs} x, ${last_end}), p99 of ${times.wall_us.length}`, "ms", p99(times), "alone, p99", p99(found.alone), { max: 2 });
@@ -42,7 +42,7 @@ export async function kills(clock: Clock, table: Table, rounds: number): Promise
   say(`kill latency: ${ENDLESS.join(", ")}, ${rounds} times each`);
   await load(clock, readCases(CASES).filter(({ name }) => ENDLESS.includes(name)));
   const floor = await clock.measure<{ wall_us: number[] }>("echo", 2000);
-  const noise = new Noise("socket round trip of two threads", floor.wall_us);
+  const noise = new Noise({ "socket round trip of two threads": floor.wall_us });
   const found = await clock.measure<{ bomb: string; times: Samples }[]>("kills", rounds);
   const all = found.flatMap(({ times }) => times.wall_us);
   const row = (name: string, samples: number[], q: number, max?: number): void =>

@@ -55,7 +55,7 @@ export async function door(clock: Clock, table: Table, count: number): Promise<v
       floor.push(...(await clock.measure<Samples>("echo", count)).wall_us);
       micros.push(...(await ask()));
     }
-    const noise = new Noise("socket round trip of two threads", floor);
+    const noise = new Noise({ "socket round trip of two threads": floor });
     const trip = "request through the guest door (kv get), seen by the tool";
     table.row(noise, "G10", trip, "us", quantile(micros, 0.5), "socket round trip of two threads", quantile(floor, 0.5), { max: 2 });
     table.row(noise, "G10", `${trip}, p99`, "us", quantile(micros, 0.99), "its p50", quantile(micros, 0.5));

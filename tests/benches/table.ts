@@ -37,23 +37,27 @@ export function say(text: string): void {
   console.error(`bench: ${text}`);
 }
 
-/** What a section's floor says about the machine while it ran. */
+/** What a section's floors say about the machine while it ran. */
 export class Noise {
   readonly quiet: boolean;
 
-  constructor(floor: string, samples: readonly number[]) {
-    const spread = quantile(samples, 0.9) / quantile(samples, 0.5);
-    this.quiet = spread <= NOISE_MAX;
-    say(`${floor}: p90/p50 = ${spread.toFixed(2)}${this.quiet ? "" : `, above ${NOISE_MAX}: too noisy, its ratios are printed and judge nothing`}`);
+  constructor(floors: Readonly<Record<string, readonly number[] | undefined>>) {
+    const spreads = Object.entries(floors).map(([name, samples = []]) => ({ name, spread: quantile(samples, 0.9) / quantile(samples, 0.5) }));
+    this.quiet = spreads.every(({ spread }) => spread <= NOISE_MAX);
+    const said = spreads.map(({ name, spread }) => `${name} p90/p50 ${spread.toFixed(2)}`).join(", ");
+    say(this.quiet ? said : `too noisy: ${said}, limit ${NOISE_MAX}; these ratios are printed and judge nothing`);
   }
 }
 
 export class Table {
   readonly rows: Row[] = [];
+  readonly #judges: boolean;
   readonly #where: Row["where"];
 
-  constructor(where?: Row["where"]) {
-    this.#where = where;
+  /** `judges` false: too few rounds for a verdict. */
+  constructor(options: { judges: boolean; where?: "vm" }) {
+    this.#judges = options.judges;
+    this.#where = options.where;
   }
 
   row(noise: Noise | undefined, goal: string, metric: string, unit: string, value: number, reference: string, referenceValue: number, bar?: Row["bar"]): void {
@@ -63,7 +67,7 @@ export class Table {
     if (this.#where !== undefined) row.where = this.#where;
     if (bar !== undefined) {
       row.bar = bar;
-      if (noise?.quiet !== false) row.held = "max" in bar ? ratio <= bar.max : ratio >= bar.min;
+      if (this.#judges && noise?.quiet !== false) row.held = "max" in bar ? ratio <= bar.max : ratio >= bar.min;
     }
     this.rows.push(row);
   }
@@ -77,7 +81,7 @@ export class Table {
     const table = this.rows.map((r) => [
       r.goal, r.where === undefined ? r.metric : `${r.where}: ${r.metric}`, `${r.value} ${r.unit}`, r.reference, `${r.reference_value} ${r.unit}`, String(r.ratio),
       r.bar === undefined ? "" : "max" in r.bar ? `<= ${Number(r.bar.max.toPrecision(3))}` : `>= ${r.bar.min}`,
-      r.bar === undefined ? "" : r.held === undefined ? "too noisy" : r.held ? "held" : "MISSED",
+      r.bar === undefined ? "" : r.held === undefined ? "not judged" : r.held ? "held" : "MISSED",
     ]);
     const widths = head.map((title, column) => Math.max(title.length, ...table.map((cells) => cells[column]?.length ?? 0)));
     for (const cells of [head, ...table]) console.log(cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd());

@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 
 const checkout = resolve(import.meta.dir, "../..");
 /** What root must know to act like this user: where the toolchain is, and what `make` was asked. */
-const KEPT = ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "CASES", "VM", "PROFILE", "FULL", "REPORT", "CI", "NO_COLOR", "FORCE_COLOR"];
+const KEPT = ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "CASES", "VM", "PROFILE", "FULL", "REPORT", "ONLY", "QUICK", "CI", "NO_COLOR", "FORCE_COLOR"];
 
 /** Tells the root process that its stdin is the life line of its parent. */
 const PIPE = "ARIA_STAND_PIPE";
