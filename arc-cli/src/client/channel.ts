@@ -5,10 +5,13 @@ import { connect as connectSocket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { Code, ConnectError, createClient, type Client, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { Audit } from "../gen/aria/v1/audit_pb.ts";
 import { Blobs } from "../gen/aria/v1/blobs_pb.ts";
 import { Bundles } from "../gen/aria/v1/bundles_pb.ts";
 import { Exec } from "../gen/aria/v1/exec_pb.ts";
+import { Leases } from "../gen/aria/v1/leases_pb.ts";
 import { Node } from "../gen/aria/v1/node_pb.ts";
+import { Policy } from "../gen/aria/v1/policy_pb.ts";
 import { Tools } from "../gen/aria/v1/tools_pb.ts";
 import { UserError } from "../errors.ts";
 import { deviceError, errorCode, refusedCertificate } from "./status.ts";
@@ -40,6 +43,9 @@ export interface Device {
   readonly blobs: Client<typeof Blobs>;
   readonly tools: Client<typeof Tools>;
   readonly exec: Client<typeof Exec>;
+  readonly policy: Client<typeof Policy>;
+  readonly audit: Client<typeof Audit>;
+  readonly leases: Client<typeof Leases>;
   /** Turns a failure of a call on this connection into an error for people. */
   explain(error: unknown, doing: string): Promise<UserError>;
   close(): void;
@@ -74,6 +80,9 @@ export async function openDevice(target: Target, signal: AbortSignal, doing: str
     blobs: createClient(Blobs, transport),
     tools: createClient(Tools, transport),
     exec: createClient(Exec, transport),
+    policy: createClient(Policy, transport),
+    audit: createClient(Audit, transport),
+    leases: createClient(Leases, transport),
     explain: (error, what) => explain(error, what, target, signal),
     close,
   };

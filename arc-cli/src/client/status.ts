@@ -48,6 +48,13 @@ const HINTS: Readonly<Record<string, { readonly hint: string; readonly fix?: rea
   INPUT_TOO_LARGE: { hint: "send large data with --file" },
   QUEUE_FULL: { hint: "the device is busy; try again" },
   QUILT_DOWN: { hint: "the sandbox service of the device does not answer; try again, or look at its log", fix: ["arc doctor"] },
+  TOKEN_NOT_ALLOWED: { hint: "no rule of the device's policy allows this", fix: ["arc policy list"] },
+  TOKEN_TOO_MUCH: { hint: "ask for no more than the machine has", fix: ["arc leases"] },
+  TOKEN_WAIT: { hint: "somebody held it for too long; try again", fix: ["arc leases"] },
+  DEADLOCK: { hint: "take all tokens at once, or let go of them before calling what needs them" },
+  RULE_EXISTS: { hint: "another rule has this name; choose one with --name, or remove it first", fix: ["arc policy list"] },
+  RULE_UNKNOWN: { hint: "the device has no rule of this name", fix: ["arc policy list"] },
+  RULE_FIXED: { hint: "it stands in the device's configuration (`[[policy]]` in quilt.toml) and changes with that file and a restart" },
   EXEC_DISABLED: { hint: "this device does not run programs; its owner can allow it (`[api] exec = true`)" },
   ENROLMENT_CLOSED: { hint: "the device expects another key, or its enrolment window is over", fix: ["arc device key"] },
   ROLE: { hint: "ask the device's owner for the operator role" },
@@ -77,7 +84,7 @@ export function deviceError(error: unknown, doing: string): UserError {
   const status = STATUS[failure.code];
   const facts = statusFacts(failure);
   const code = facts.reason === "" ? status.name : facts.reason;
-  const help = HINTS[code] ?? HINTS[status.name];
+  const help = { ...(HINTS[code] ?? HINTS[status.name]), ...fixOf(facts.metadata) };
   const details = {
     status: status.name,
     reason: facts.reason === "" ? null : facts.reason,
@@ -92,6 +99,11 @@ export function deviceError(error: unknown, doing: string): UserError {
     cause: failure,
     ...help,
   });
+}
+
+/** The command the device says would help, if it is one that can be pasted without thinking twice. */
+function fixOf({ fix }: Readonly<Record<string, string>>): { readonly fix?: readonly string[] } {
+  return fix !== undefined && /^arc policy add( --(token|kind|owner|subject|name) [A-Za-z0-9][A-Za-z0-9:._@-]{0,254}){1,8}$/.test(fix) ? { fix: [fix] } : {};
 }
 
 /** Failures before any answer: no way to the device, or one side does not trust the other. */

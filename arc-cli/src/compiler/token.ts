@@ -33,6 +33,9 @@ const KINDS: ReadonlyMap<string, KindRule> = new Map<string, KindRule>([
   ["cpu", plain],
 ]);
 
+/** Every kind of token. */
+export const tokenKinds: readonly string[] = [...KINDS.keys()];
+
 /** Units from large to small with their size, and the largest amount. */
 const QUANTITIES: ReadonlyMap<string, { readonly units: readonly (readonly [string, bigint])[]; readonly max: bigint }> = new Map([
   ["mem", { units: [["g", 1n << 30n], ["m", 1n << 20n], ["k", 1n << 10n], ["", 1n]] as const, max: 1n << 50n }],

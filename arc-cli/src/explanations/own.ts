@@ -26,6 +26,7 @@ const rows: readonly (readonly [code: string, title: string, text: string, ...fi
   ["ARC2041", "not a regular file", "A directory, device or pipe was given where a file is needed: its digest is computed before it is sent, so it must be readable twice."],
   ["ARC2042", "file cannot be saved", "The directory given with --out cannot be made or written."],
   ["ARC2043", "malformed bundle reference", "Write NAME or NAME@VERSION."],
+  ["ARC2045", "nothing to allow", "`arc policy add` needs at least one --token or --kind.", "arc policy add --help"],
   ["ARC2044", "neither run nor tool", "`arc logs` takes the id of a run, or <bundle>.<tool>."],
   ["ARC2045", "output cannot be written", "The operating system refused to take the output, for example because the disk is full. A run that was going on has been cancelled."],
   ["ARC2050", "input is no JSON", "The input of a tool is one JSON object in UTF-8. In a shell, put it in single quotes."],

@@ -8,11 +8,14 @@ import { EventEmitter, once } from "node:events";
 import { type DescService, create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { Metadata, Server, ServerCredentials, status } from "@grpc/grpc-js";
+import { Audit } from "../../src/gen/aria/v1/audit_pb.ts";
 import { Blobs } from "../../src/gen/aria/v1/blobs_pb.ts";
 import { Bundles } from "../../src/gen/aria/v1/bundles_pb.ts";
 import type { RunEventSchema } from "../../src/gen/aria/v1/common_pb.ts";
 import { Exec, type RunStart } from "../../src/gen/aria/v1/exec_pb.ts";
+import { Leases } from "../../src/gen/aria/v1/leases_pb.ts";
 import { Node } from "../../src/gen/aria/v1/node_pb.ts";
+import { Policy } from "../../src/gen/aria/v1/policy_pb.ts";
 import { type InvokeRequest, Tools } from "../../src/gen/aria/v1/tools_pb.ts";
 import { Authority } from "./authority.ts";
 
@@ -31,6 +34,7 @@ export class Refusal extends Error {
     readonly code: status,
     readonly reason: string,
     message: string,
+    readonly metadata: Readonly<Record<string, string>> = {},
   ) {
     super(message);
   }
@@ -67,6 +71,12 @@ export class FakeDevice {
   schemas: Record<string, string> = {};
   program: (start: RunStart, run: FakeRun) => Promise<void> = async (_start, run) => run.say(finished(succeeded("")));
   logs: { time: string; invocationId: string; tool: string; source: string; level: string; text: string }[] = [];
+  rules: { name: string; kinds: string[]; tokens: string[]; owners: string[]; subjects: string[]; origin: string }[] = [];
+  rulesDamaged = "";
+  events: Record<string, unknown>[] = [];
+  /** What the last call of the audit asked for. */
+  auditAsked: unknown;
+  snapshots: Record<string, unknown>[] = [{}];
   listen = "";
   readonly #servers: Server[] = [];
 
@@ -111,6 +121,9 @@ export class FakeDevice {
       invoke: (call) => this.#invoke(call),
     });
     this.#add(server, Exec, { run: (call) => this.#run(call) });
+    this.#add(server, Policy, { listRules: async () => ({ rules: this.rules, damaged: this.rulesDamaged }), addRule: (call) => this.#addRule(call), removeRule: (call) => this.#removeRule(call) });
+    this.#add(server, Audit, { list: (call) => this.#audit(call) });
+    this.#add(server, Leases, { list: (call) => this.#leases(call) });
     this.#servers.push(server);
     return await new Promise((resolve, reject) => server.bindAsync(address, credentials, (error, port) => (error === null ? resolve(port) : reject(error))));
   }
@@ -157,6 +170,37 @@ export class FakeDevice {
   async #streamLogs(call: Call): Promise<void> {
     const { tool, invocationId, follow } = call.request as { tool: string; invocationId: string; follow: boolean };
     for (const line of this.logs) if ((tool === "" || line.tool === tool) && (invocationId === "" || line.invocationId === invocationId)) call.write(line);
+    if (follow) await once(call, "cancelled");
+  }
+
+  async #addRule(call: Call): Promise<unknown> {
+    const { rule } = call.request as { rule: FakeDevice["rules"][number] };
+    const name = rule.name === "" ? [...rule.tokens, ...rule.kinds, ...rule.owners].join("-").replaceAll(":", ".") : rule.name;
+    const there = this.rules.find((known) => known.name === name);
+    if (there !== undefined && JSON.stringify(there.tokens) !== JSON.stringify(rule.tokens)) throw new Refusal(status.ALREADY_EXISTS, "RULE_EXISTS", `rule ${name} exists`);
+    const added = { ...rule, name, origin: "device" };
+    if (there === undefined) this.rules.push(added);
+    return { rule: added, alreadyPresent: there !== undefined };
+  }
+
+  async #removeRule(call: Call): Promise<unknown> {
+    const { name } = call.request as { name: string };
+    const rule = this.rules.find((known) => known.name === name);
+    if (rule === undefined) throw new Refusal(status.NOT_FOUND, "RULE_UNKNOWN", `there is no rule ${name}`);
+    if (rule.origin === "config") throw new Refusal(status.FAILED_PRECONDITION, "RULE_FIXED", `rule ${name} stands in the configuration`);
+    this.rules.splice(this.rules.indexOf(rule), 1);
+    return { rule };
+  }
+
+  async #audit(call: Call): Promise<void> {
+    this.auditAsked = call.request;
+    for (const event of this.events) call.write(event);
+    if ((call.request as { follow: boolean }).follow) await once(call, "cancelled");
+  }
+
+  async #leases(call: Call): Promise<void> {
+    const { follow } = call.request as { follow: boolean };
+    for (const snapshot of follow ? this.snapshots : this.snapshots.slice(0, 1)) call.write(snapshot);
     if (follow) await once(call, "cancelled");
   }
 
@@ -305,7 +349,12 @@ export const out = (text: string | Uint8Array, stream: 1 | 2 = 1): Event => ({ c
 /** `google.rpc.Status` with one `ErrorInfo`, written by hand as a foreign server would. */
 function wire(error: unknown): unknown {
   if (!(error instanceof Refusal)) return Object.assign(new Error(String(error)), { code: status.INTERNAL });
-  const info = new BinaryWriter().tag(1, WireType.LengthDelimited).string(error.reason).tag(2, WireType.LengthDelimited).string("aria").finish();
+  const writer = new BinaryWriter().tag(1, WireType.LengthDelimited).string(error.reason).tag(2, WireType.LengthDelimited).string("aria");
+  for (const [key, value] of Object.entries(error.metadata)) {
+    const pair = new BinaryWriter().tag(1, WireType.LengthDelimited).string(key).tag(2, WireType.LengthDelimited).string(value).finish();
+    writer.tag(3, WireType.LengthDelimited).bytes(pair);
+  }
+  const info = writer.finish();
   const any = new BinaryWriter().tag(1, WireType.LengthDelimited).string("type.googleapis.com/google.rpc.ErrorInfo").tag(2, WireType.LengthDelimited).bytes(info).finish();
   const details = new BinaryWriter().tag(1, WireType.Varint).int32(error.code).tag(2, WireType.LengthDelimited).string(error.message).tag(3, WireType.LengthDelimited).bytes(any).finish();
   const metadata = new Metadata();

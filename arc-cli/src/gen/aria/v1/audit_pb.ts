@@ -86,7 +86,7 @@ export type AuditListResponse = Message<"aria.v1.AuditListResponse"> & {
 
   /**
    * call.refused, call.finished, lease.granted, lease.denied, lease.revoked, lease.deadlock, lease.lost, guest.denied, egress.denied,
-   * policy.added, policy.removed, bundle.installed, bundle.removed, credential.enrolled, credential.revoked, audit.trimmed.
+   * policy.added, policy.removed, bundle.installed, bundle.removed, credential.enrolled, credential.revoked, secret.set, secret.removed, audit.trimmed.
    *
    * @generated from field: string kind = 3;
    */
