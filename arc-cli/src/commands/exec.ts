@@ -20,7 +20,7 @@ import { Session, type SessionEnd, sessionJson, type SessionOptions, sessionText
 import { bytesText } from "../table.ts";
 import { bytes, cores, count, duration, fileArgument, variable } from "../values.ts";
 
-const PROFILES: Readonly<Record<string, Profile>> = { tool: Profile.TOOL, "tool-noexec": Profile.TOOL_NOEXEC };
+const PROFILES: Readonly<Record<string, Profile>> = { tool: Profile.TOOL, "tool-noexec": Profile.TOOL_NOEXEC, "tool-nojit": Profile.TOOL_NOJIT };
 
 const args = {
   program: positional({ value: "FILE", help: "TypeScript or JavaScript file to run, bundled with what it imports" }),
@@ -32,7 +32,7 @@ const args = {
   pids: option({ value: "N", help: "Limit of processes and threads", parse: count }),
   disk: option({ value: "SIZE", help: "Size of /tmp, of /out and of /workspace, each", parse: bytes }),
   timeout: option({ value: "TIME", help: "How long it may run, for example 10s", parse: duration }),
-  profile: option({ value: "NAME", help: "Sandbox profile", choices: ["tool", "tool-noexec"], default: "tool" }),
+  profile: option({ value: "NAME", help: "Sandbox profile", choices: ["tool", "tool-noexec", "tool-nojit"], default: "tool" }),
   file: option({ value: "NAME=PATH", help: "File the program finds at /in/NAME", parse: fileArgument, repeat: true }),
   out: option({ value: "DIR", help: "Save what the program left in /out here" }),
   session: option({ value: "DIR", help: "Directory the program finds a copy of at /workspace; what it changes there is dropped" }),

@@ -77,6 +77,7 @@ fn call(owner: String, start: pb::RunStart) -> Result<ExecCall, Status> {
     let profile = match pb::Profile::try_from(start.profile) {
         Ok(pb::Profile::Unspecified | pb::Profile::Tool) => Profile::Tool,
         Ok(pb::Profile::ToolNoexec) => Profile::ToolNoexec,
+        Ok(pb::Profile::ToolNojit) => Profile::ToolNojit,
         Err(_) => return Err(invalid("PROFILE_UNKNOWN", "this device does not know the profile")),
     };
     let limits = start.limits.unwrap_or_default();
