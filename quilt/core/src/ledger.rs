@@ -202,7 +202,7 @@ impl Ledger {
         if let Err(refusal) = &answer {
             let deadlock = matches!(refusal, Refusal::Deadlock { .. });
             let kind = if deadlock { EventKind::Deadlock } else { EventKind::Denied };
-            self.events.record(self.now, kind, &asker, None, refusal.to_string());
+            self.events.record(self.now, kind, &asker, None, refusal.told());
         }
         self.settle();
         answer
@@ -359,7 +359,7 @@ impl Ledger {
 
     fn refuse_waiter(&mut self, rank: Rank, refusal: Refusal) {
         let Some(waiter) = self.withdraw(rank) else { return };
-        self.events.record(self.now, EventKind::Denied, &waiter.who, None, refusal.to_string());
+        self.events.record(self.now, EventKind::Denied, &waiter.who, None, refusal.told());
         self.effects.push(Effect::Refused { ticket: rank.ticket(), refusal });
     }
 

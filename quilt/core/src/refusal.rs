@@ -81,6 +81,32 @@ pub enum Refusal {
     FencesSpent,
 }
 
+impl Refusal {
+    /// The stable reason.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Syntax { .. } => "TOKEN_SYNTAX",
+            Self::NotAllowed(_) => "TOKEN_NOT_ALLOWED",
+            Self::TooMuch(_) => "TOKEN_TOO_MUCH",
+            Self::TooManyTokens { .. } => "SPEC_INVALID",
+            Self::Duplicate { .. } => "EXECUTION_EXISTS",
+            Self::ParentUnknown { .. } => "PARENT_UNKNOWN",
+            Self::TooDeep { .. } => "PARENT_TOO_DEEP",
+            Self::Widened { .. } => "TOKEN_WIDENED",
+            Self::Deadlock { .. } => "DEADLOCK",
+            Self::QueueFull { .. } => "QUEUE_FULL",
+            Self::WaitOver { .. } => "TOKEN_WAIT",
+            Self::FencesSpent => "FENCES_SPENT",
+        }
+    }
+
+    /// For an event: the reason, then the text for people.
+    pub(crate) fn told(&self) -> String {
+        format!("{}: {self}", self.reason())
+    }
+}
+
 /// Somebody, or something, in the way of a waiter.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Blocker {

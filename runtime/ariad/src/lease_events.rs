@@ -131,6 +131,8 @@ fn lost(count: u64, at: UnixMs) -> AuditEvent {
 fn row(event: EngineEvent) -> Option<AuditEvent> {
     let (kind, reason) = match event.kind.as_str() {
         "granted" if !event.tokens.is_empty() => (AuditKind::LeaseGranted, ""),
+        // A request that makes no sense asked for nothing.
+        "denied" if matches!(reason_of(&event.why), "TOKEN_SYNTAX" | "SPEC_INVALID" | "EXECUTION_EXISTS") => return None,
         "denied" => (AuditKind::LeaseDenied, reason_of(&event.why)),
         "deadlock" => (AuditKind::LeaseDeadlock, "DEADLOCK"),
         "revoked" => (AuditKind::LeaseRevoked, "LEASE_REVOKED"),
@@ -235,6 +237,7 @@ mod tests {
             assert_eq!(row(event(1, 1, quiet)), None);
         }
         assert_eq!(row(EngineEvent { tokens: vec![], ..event(1, 1, "granted") }), None);
+        assert_eq!(row(EngineEvent { why: "TOKEN_SYNTAX: x".into(), ..event(1, 1, "denied") }), None);
         assert_eq!(reason_of("the caller left"), "");
     }
 
