@@ -49,6 +49,13 @@ impl Ledger {
         self.leases.get(&lease).map(|lease| &lease.who.tokens)
     }
 
+    /// What is left of a lease; `None` when it is over.
+    #[must_use]
+    pub fn left(&self, lease: LeaseId, now: Duration) -> Option<Duration> {
+        let left = self.leases.get(&lease)?.ends.saturating_sub(now.max(self.now));
+        (left > Duration::ZERO).then_some(left)
+    }
+
     /// Who waits, first in line first.
     pub fn waiters(&self, now: Duration) -> impl Iterator<Item = WaiterView<'_>> {
         let now = now.max(self.now);

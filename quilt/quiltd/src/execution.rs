@@ -93,7 +93,7 @@ async fn start(shared: &Arc<Shared>, mut plan: Plan, lease: &Lease, events: &Eve
         Ok(spec) => spec,
         Err(fault) => return Some(Err(fault)),
     };
-    let Some(ttl) = lease.renew() else { return Some(Err(Fault::revoked())) };
+    let Some(ttl) = lease.left() else { return Some(Err(Fault::revoked())) };
     let granted =
         pb::Granted { lease_id: lease.grant.lease.to_string(), fence: lease.grant.fence, ttl_ms: millis(ttl) };
     if !renewing(lease, events.send(Event::Granted(granted))).await {

@@ -248,6 +248,11 @@ impl Lease {
         self.is_empty
     }
 
+    /// What is left of it; `None` when it is over.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.leases.read(|ledger, now| ledger.left(self.grant.lease, now))
+    }
+
     /// The lease holds longer; `None` when it is over.
     pub(crate) fn renew(&self) -> Option<Duration> {
         self.leases.change(|state, now| state.ledger.renew(self.grant.lease, now)).ok()

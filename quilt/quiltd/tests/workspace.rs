@@ -38,7 +38,8 @@ fn counts(run: &Run) -> Option<[u32; 3]> {
     run.changes.as_ref().map(|changes| [changes.added, changes.changed, changes.deleted])
 }
 
-const EDIT: &str = "process.chdir('/workspace'); fs.writeFileSync('a', 'ONE\\n'); fs.writeFileSync('new', ''); fs.rmSync('keep');";
+const EDIT: &str =
+    "process.chdir('/workspace'); fs.writeFileSync('a', 'ONE\\n'); fs.writeFileSync('new', ''); fs.rmSync('keep');";
 
 #[tokio::test]
 async fn changes_come_with_the_end_of_a_program_that_returned() {

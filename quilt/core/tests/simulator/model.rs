@@ -193,37 +193,49 @@ impl Model {
         id
     }
 
-    pub(crate) fn request(&mut self, ask: Ask) -> Answer {
+    /// The answer, and who else got something: a newcomer in front of somebody who kept room may set that room free.
+    pub(crate) fn request(&mut self, ask: Ask) -> (Answer, Vec<String>) {
+        match self.refusal(&ask) {
+            Some(refusal) => (refusal, Vec::new()),
+            None => self.enter(ask),
+        }
+    }
+
+    fn refusal(&self, ask: &Ask) -> Option<Answer> {
         if needs(&Ask { lent: false, ..ask.clone() })
             .iter()
             .any(|(name, amount)| TOTALS.iter().any(|(other, total)| other == name && amount > total))
         {
-            return Answer::TooMuch;
+            return Some(Answer::TooMuch);
         }
         if let Some(parent) = &ask.parent {
             let Some(held) = self.live(parent).filter(|held| held.ask.owner == ask.owner) else {
-                return Answer::ParentUnknown;
+                return Some(Answer::ParentUnknown);
             };
-            if self.ancestors(&ask).len() >= DEPTH {
-                return Answer::TooDeep;
+            if self.ancestors(ask).len() >= DEPTH {
+                return Some(Answer::TooDeep);
             }
             if ask.lent && !ask.tokens.iter().all(|token| held.ask.tokens.iter().any(|has| has.covers(token))) {
-                return Answer::Widened;
+                return Some(Answer::Widened);
             }
         }
         if self.held.iter().any(|held| held.ask.id == ask.id) || self.waits.iter().any(|waits| waits.ask.id == ask.id) {
-            return Answer::Duplicate;
+            return Some(Answer::Duplicate);
         }
         let free = self.free();
-        if ask.parent.is_some() && needs(&ask).iter().any(|(name, amount)| free[name] < i64::try_from(*amount).unwrap())
+        if ask.parent.is_some() && needs(ask).iter().any(|(name, amount)| free[name] < i64::try_from(*amount).unwrap())
         {
-            return Answer::QueueFull;
+            return Some(Answer::QueueFull);
         }
+        None
+    }
+
+    fn enter(&mut self, ask: Ask) -> (Answer, Vec<String>) {
         self.join(ask.clone());
-        self.settle();
-        let waiting = self.waits.iter().any(|waits| waits.ask.id == ask.id);
-        if !waiting {
-            return Answer::Granted;
+        let mut others = self.settle();
+        others.retain(|id| *id != ask.id);
+        if !self.waits.iter().any(|waits| waits.ask.id == ask.id) {
+            return (Answer::Granted, others);
         }
         let of_owner = self.waits.iter().filter(|waits| waits.ask.owner == ask.owner).count();
         let answer = if self.waits.len() > WAITING || of_owner > WAITING_OWNER {
@@ -231,11 +243,11 @@ impl Model {
         } else if self.is_stuck(&ask.id) {
             Answer::Deadlock
         } else {
-            return Answer::Waits;
+            return (Answer::Waits, others);
         };
         self.waits.retain(|waits| waits.ask.id != ask.id);
-        self.settle();
-        answer
+        assert_eq!(self.settle(), [""; 0], "who does not come changes nothing");
+        (answer, others)
     }
 
     fn join(&mut self, ask: Ask) {

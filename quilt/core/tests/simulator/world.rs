@@ -60,7 +60,9 @@ struct World {
     model: Model,
     now: Duration,
     lives: u64,
-    fence_last: u64,
+    /// Highest before this step.
+    fence_floor: u64,
+    fences: BTreeSet<u64>,
     names: u64,
     tickets: BTreeMap<Ticket, String>,
     grants: BTreeMap<String, Grant>,
@@ -102,7 +104,8 @@ pub(crate) fn play(seed: u64) {
         model: Model::default(),
         now: Duration::ZERO,
         lives: 1,
-        fence_last: 0,
+        fence_floor: 0,
+        fences: BTreeSet::new(),
         names: 0,
         tickets: BTreeMap::new(),
         grants: BTreeMap::new(),
@@ -113,6 +116,7 @@ pub(crate) fn play(seed: u64) {
     for _ in 0..STEPS {
         world.step();
         world.check();
+        world.fence_floor = world.fences.last().copied().unwrap_or(0);
     }
     world.drain();
 }
@@ -178,10 +182,11 @@ impl World {
             parent: request.parent.clone(),
             lent: request.lent,
         };
-        let expected = self.model.tick(self.now);
+        let (revoked, refused, mut granted) = self.model.tick(self.now);
         let answer = self.ledger.request(&request, self.now);
-        self.hear(expected);
-        let expected = self.model.request(ask);
+        let (expected, others) = self.model.request(ask);
+        granted.extend(others);
+        self.hear((revoked, refused, granted));
         let got = match answer {
             Ok(Admission::Granted(grant)) => {
                 self.granted(&request.execution_id, grant);
@@ -208,8 +213,9 @@ impl World {
     }
 
     fn granted(&mut self, id: &str, grant: Grant) {
-        assert!(grant.fence > self.fence_last, "fence {} after {}", grant.fence, self.fence_last);
-        self.fence_last = grant.fence;
+        // Several may be granted in one step; what is told first need not be granted first.
+        assert!(grant.fence > self.fence_floor, "fence {} after {}", grant.fence, self.fence_floor);
+        assert!(self.fences.insert(grant.fence), "fence {} is given twice", grant.fence);
         assert_eq!(self.grants.insert(id.to_owned(), grant), None, "{id} is granted twice");
     }
 
