@@ -4,6 +4,11 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { parseCase, readCases } from "../hostile/case-file.ts";
 import { LineReader } from "../hostile/device.ts";
+import { fault } from "../hostile/drivers/cycles.ts";
+import { drivers } from "../hostile/drivers/index.ts";
+import { type Footprint, residue } from "../hostile/drivers/machine.ts";
+import type { Told } from "../hostile/engine.ts";
+import { report, type Row, stoppedBy } from "../hostile/report.ts";
 import { settings } from "../hostile/run.ts";
 import { type Ended, judge, type Line, parseLine, type RunRecord } from "../hostile/verdict.ts";
 
@@ -64,14 +69,14 @@ test("an escape after many lines still counts", () => {
   expect(reader.lines.some((one) => one.escaped === true)).toBe(true);
 });
 
-test("every case of ours has a whole header, and every required case is there", () => {
+test("every case of ours has a whole header, and every required case is there, as a case or as a driver", () => {
   const cases = readCases(join(import.meta.dir, "../hostile/cases"));
   for (const file of cases) expect(file.header, file.name).toBeDefined();
-  const ids = new Set(cases.map((file) => file.header!.id.split("-")[0]));
-  // C02, C14 with weakened mounts, C16 and the neighbour of C52 are drivers.
-  const required = ["C01", ...range(3, 15), ...range(17, 23), ...range(30, 32), ...range(40, 42), "C50", ...range(51, 55), ...range(57, 61), ...range(63, 66)];
-  expect(required.filter((id) => !ids.has(id))).toEqual([]);
   for (const file of cases) expect(file.header!.control.length, file.name).toBeGreaterThan(0);
+  const watched = drivers.flatMap(({ name }) => [...name.matchAll(/C(\d\d)(?:-C(\d\d))?/g)].flatMap(([, from, to]) => range(Number(from), Number(to ?? from))));
+  const ids = new Set([...cases.map((file) => file.header!.id.split("-")[0]), ...watched]);
+  const required = [...range(1, 23), ...range(30, 37), ...range(40, 42), ...range(50, 70)];
+  expect(required.filter((id) => !ids.has(id))).toEqual([]);
 });
 
 function range(first: number, last: number): string[] {
@@ -89,4 +94,41 @@ test("settings say what is wrong with them", () => {
   expect(() => settings({ PROFILE: "root" }, "/")).toThrow("known are");
   expect(settings({}, "/")).toMatchObject({ light: true, own: true, vm: false });
   expect(settings({ CASES: "", VM: "1", FULL: "" }, "/")).toMatchObject({ light: false, own: true, vm: true, full: false });
+});
+
+const row = (more: Partial<Row>): Row => ({ name: "c10", profile: "tool", pass: true, detail: "9 probes held", ms: 1, attack: "x", control: ["seccomp"], ...more });
+
+test("the report names what stopped a case", () => {
+  expect(stoppedBy(row({}))).toBe("seccomp");
+  expect(stoppedBy(row({ reason: "OOM_KILLED", control: ["memory"] }))).toBe("memory limit");
+  expect(stoppedBy(row({ reason: "DEADLINE", control: ["seeded: the engine ends it"] }))).toBe("deadline (engine)");
+  expect(stoppedBy(row({ control: ["seeded: nothing to leave out"] }))).toBe("nothing to leave out");
+  expect(stoppedBy(row({ control: [] }))).toBe("watched from outside");
+});
+
+test("the report counts what failed, joins repeats and says which controls fired", () => {
+  const text = report([{ machine: "host", kernel: "Linux 6.1", full: false, rows: [row({ name: "c10 1/2" }), row({ name: "c10 2/2", pass: false, detail: "escaped | twice" })], fired: { c10: true } }], "make x");
+  expect(text).toContain("1 cases and drivers, 2 runs: 1 held, 1 did not");
+  expect(text).toContain("1 of 1 fire");
+  expect(text).toContain("**FAILED**");
+  expect(text).toContain("escaped \\| twice");
+});
+
+test("a cycle has one end, the one it was to have, unless it was cancelled", () => {
+  const told = (more: Partial<Told>): Told => ({ events: ["granted", "started", "ended"], ends: [{ reason: "END_REASON_EXITED", exit_code: 0, signal: 0, detail: "" }], head: "", frames: [], lease: { id: "", fence: 1 }, status: { code: 0, details: "" }, ...more });
+  const cycle = { name: "x", weight: 1, request: { argv: [] }, ends: ["EXITED"] };
+  expect(fault(cycle, told({}), false)).toBeUndefined();
+  expect(fault(cycle, told({ ends: [] }), false)).toBeDefined();
+  expect(fault(cycle, told({ ends: [...told({}).ends, ...told({}).ends] }), true)).toContain("two ends");
+  expect(fault(cycle, told({ events: ["ended", "output"] }), false)).toContain("after the end");
+  expect(fault(cycle, told({ ends: [], events: ["granted"], status: { code: 1, details: "" } }), true)).toBeUndefined();
+  expect(fault(cycle, told({ ends: [], status: { code: 13, details: "" } }), true)).toBeDefined();
+});
+
+test("anything more than before is residue", () => {
+  const before: Footprint = { processes: 0, descendants: 4, zombies: 0, namespaces: 9, leaves: ["a"], mounts: 30, ipc: 0, state: [], files: 40, descriptors: { ariad: 20, quiltd: 20 } };
+  expect(residue(before, before)).toEqual([]);
+  expect(residue(before, { ...before, descriptors: { ariad: 24, quiltd: 20 } })).toEqual([]);
+  const more: Partial<Footprint>[] = [{ processes: 1 }, { descendants: 5 }, { zombies: 1 }, { namespaces: 10 }, { leaves: ["a", "b"] }, { mounts: 31 }, { ipc: 1 }, { state: ["x"] }, { files: 60 }, { descriptors: { ariad: 40, quiltd: 20 } }];
+  for (const change of more) expect(residue(before, { ...before, ...change }).length, JSON.stringify(change)).toBe(1);
 });

@@ -4,7 +4,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
-export const PROFILES = ["tool", "tool-noexec"] as const;
+export const PROFILES = ["tool", "tool-noexec", "tool-nojit"] as const;
 export type Profile = (typeof PROFILES)[number];
 
 export interface CaseFile {
@@ -44,8 +44,9 @@ export function parseCase(path: string, source: string): CaseFile {
   const words = (key: string): string[] => (fields.get(key) ?? "").split(",").map((word) => word.trim()).filter((word) => word !== "");
   const accepts = words("accepts");
   const profiles = words("profiles").map((word) => {
-    if (word !== "tool" && word !== "tool-noexec") throw new CaseError(`${name}: unknown profile ${word}`);
-    return word;
+    const profile = PROFILES.find((one) => one === word);
+    if (profile === undefined) throw new CaseError(`${name}: unknown profile ${word}`);
+    return profile;
   });
   if (accepts.length === 0 || profiles.length === 0) throw new CaseError(`${name}: the header names no outcome or no profile`);
   const within = fields.get("within");

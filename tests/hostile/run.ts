@@ -1,13 +1,13 @@
 // Attacks the cage: every case of a directory through `arc exec`, one at a time, begun and ended by a control case that does real
 // work, then the drivers that need a host's eye. Ends with `N passed, N failed`; writes out/hostile.json.
 //
-// CASES=<dir> (default: ours), VM=1 (the booted image), PROFILE=tool|tool-noexec (default: what each case says),
+// CASES=<dir> (default: ours), VM=1 (the booted image), PROFILE=tool|tool-noexec|tool-nojit (default: what each case says),
 // FULL=1 (all repeats), REPORT=1 (out/hostile-report.md and .json, from the last run natively and the last one in the machine). With CASES not in the environment at all, as in `make test`, heavy cases are left out.
 
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
 import { join, resolve } from "node:path";
-import { root } from "../stand/host.ts";
+import { arcProgram, root, run } from "../stand/host.ts";
 import { needRoot } from "../stand/root.ts";
 import { type CaseFile, milliseconds, parseCase, PROFILES, type Profile, readCases } from "./case-file.ts";
 import { type Device, exec, newCanary, startDevice } from "./device.ts";
@@ -63,16 +63,22 @@ async function runCase(device: Device, file: CaseFile, profile: Profile, label =
   let timeoutMs = at < 0 ? 30_000 : milliseconds(limits[at + 1] ?? "", file.name);
   if (vm && !deadline) timeoutMs = Math.min(TIMEOUT_MS_MAX, timeoutMs * VM_PATIENCE);
   if (at >= 0) limits[at + 1] = `${timeoutMs}ms`;
-  const run = await exec(device, file.path, ["--profile", profile, ...limits], timeoutMs + AROUND_MS * (vm ? VM_PATIENCE : 1));
+  const ran = await exec(device, file.path, ["--profile", profile, ...limits], timeoutMs + AROUND_MS * (vm ? VM_PATIENCE : 1));
   const header = file.header === undefined ? undefined : vm && file.header.withinMs !== undefined ? { ...file.header, withinMs: file.header.withinMs * VM_PATIENCE } : file.header;
-  const verdict = judge(run, header);
-  const reason = run.ended.kind === "failed" || run.ended.kind === "refused" ? { reason: run.ended.reason } : {};
-  record({ name: label, profile, pass: verdict.pass, detail: verdict.detail, ms: run.elapsedMs, attack: file.header?.attack ?? "", control: file.header?.control ?? [], ...reason });
+  const verdict = judge(ran, header);
+  const reason = ran.ended.kind === "failed" || ran.ended.kind === "refused" ? { reason: ran.ended.reason } : {};
+  record({ name: label, profile, pass: verdict.pass, detail: verdict.detail, ms: ran.elapsedMs, attack: file.header?.attack ?? "", control: file.header?.control ?? [], ...reason });
 }
 
 async function control(device: Device, when: string): Promise<void> {
   const path = join(OWN, "control.ts");
   await runCase(device, parseCase(path, await Bun.file(path).text()), "tool", `control (${when})`);
+}
+
+/** What our cases hold tokens of; what they must not reach is beside it, not forbidden as such. */
+async function allow(device: Device): Promise<void> {
+  const done = await run([arcProgram, "policy", "add", "--kind", "kv", "--kind", "fs", "--name", "hostile-cases"], { env: { ARC_CONFIG_DIR: device.configDir, NO_COLOR: "1" } });
+  if (done.code !== 0) throw new Error(`the device takes no rule: ${done.stderr}`);
 }
 
 async function runAll(device: Device, wanted: Settings): Promise<void> {
@@ -122,6 +128,7 @@ async function main(): Promise<number> {
   const device = await startDevice(wanted.vm);
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void device.stop().finally(() => process.exit(130)));
   try {
+    await allow(device);
     await runAll(device, wanted);
   } finally {
     await device.stop();

@@ -5,9 +5,9 @@ import { CFunction, dlopen, ptr, toArrayBuffer, type Pointer } from "bun:ffi";
 
 export type Arg = number | bigint | ArrayBufferView | string | null;
 
-const libc = dlopen("libc.so.6", {
-  mmap: { args: ["u64", "u64", "i32", "i32", "i32", "i64"], returns: "ptr" },
-});
+// Opened when it is first needed: where nothing may be made executable, a case without raw calls still runs.
+const openLibc = () => dlopen("libc.so.6", { mmap: { args: ["u64", "u64", "i32", "i32", "i32", "i64"], returns: "ptr" } });
+let libc: ReturnType<typeof openLibc> | undefined;
 
 const PROT_READ_WRITE_EXEC = 7;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
@@ -18,6 +18,7 @@ const kept: unknown[] = [];
 
 /** A fresh anonymous mapping that may be written and executed, below 2 GiB when `low`. */
 export function pages(bytes: number, low = false): { address: number; view: Uint8Array } {
+  libc ??= openLibc();
   const address = libc.symbols.mmap(0, bytes, PROT_READ_WRITE_EXEC, MAP_PRIVATE_ANONYMOUS | (low ? MAP_32BIT : 0), -1, 0);
   if (address === null || Number(address) < 4096) throw new Error("mmap of executable memory refused");
   return { address: Number(address), view: new Uint8Array(toArrayBuffer(address, 0, bytes)) };
@@ -40,10 +41,11 @@ export function place(code: ArrayLike<number>, low = false): (...args: (number |
 }
 
 // mov rax,rdi; mov rdi,rsi; mov rsi,rdx; mov rdx,rcx; mov r10,r8; mov r8,r9; mov r9,[rsp+8]; syscall; ret
-const raw = place([
+const SYSCALL = [
   0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6, 0x48, 0x89, 0xca, 0x4d, 0x89, 0xc2, 0x4d, 0x89, 0xc8, 0x4c, 0x8b, 0x4c, 0x24, 0x08,
   0x0f, 0x05, 0xc3,
-]);
+];
+let raw: ReturnType<typeof place> | undefined;
 
 /** A NUL-terminated string the kernel can read. */
 export function cstr(text: string): Uint8Array {
@@ -64,6 +66,7 @@ function toInteger(arg: Arg): number | bigint {
 
 /** The system call with this number. Result: value or -errno. */
 export function sys(nr: number | bigint, ...args: Arg[]): number {
+  raw ??= place(SYSCALL);
   return Number(raw(nr, ...args.map(toInteger)));
 }
 

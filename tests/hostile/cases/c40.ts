@@ -1,7 +1,7 @@
 // case: C40
 // attack: look for secrets in the environment of every visible process and on its own stack
 // accepts: line
-// profiles: tool, tool-noexec
+// profiles: tool, tool-noexec, tool-nojit
 // cost: light
 // control: seeded-env
 
@@ -9,7 +9,7 @@ import { Case, list, readText } from "./_case.ts";
 
 const c = new Case("C40");
 // The last one is what Bun makes of its own --no-orphans.
-const ALLOWED = new Set(["HOME", "PATH", "TMPDIR", "LANG", "TZ", "BUN_RUNTIME_TRANSPILER_CACHE_PATH", "BUN_FEATURE_FLAG_NO_ORPHANS"]);
+const ALLOWED = new Set(["HOME", "PATH", "TMPDIR", "LANG", "TZ", "BUN_RUNTIME_TRANSPILER_CACHE_PATH", "BUN_FEATURE_FLAG_NO_ORPHANS", "BUN_JSC_useJIT"]);
 const EXACT: Record<string, string> = { HOME: "/tmp", PATH: "/bin", TMPDIR: "/tmp", LANG: "C.UTF-8", TZ: "UTC", BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" };
 c.able("read its own environment", process.env.HOME !== undefined && (readText("/proc/self/environ") ?? "").includes("HOME="));
 

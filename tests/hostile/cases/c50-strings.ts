@@ -1,7 +1,7 @@
 // case: C50-strings
 // attack: grow strings, maps and closures until killed
 // accepts: OOM_KILLED
-// profiles: tool, tool-noexec
+// profiles: tool, tool-noexec, tool-nojit
 // cost: heavy
 // control: memory
 // limits: --memory 128M --timeout 60s

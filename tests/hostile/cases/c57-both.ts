@@ -1,7 +1,7 @@
 // case: C57-both
 // attack: ten gigabytes to stdout and stderr
 // accepts: OUTPUT_TOO_LARGE
-// profiles: tool, tool-noexec
+// profiles: tool, tool-noexec, tool-nojit
 // cost: heavy
 // control: seeded: the engine ends it, not a layer of the cage; the typed outcome is the proof
 // limits: --timeout 60s

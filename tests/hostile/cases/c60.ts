@@ -1,7 +1,7 @@
 // case: C60
 // attack: answers no JSON reader should meet: deep, huge, broken, twice, as the program's own output
 // accepts: line
-// profiles: tool, tool-noexec
+// profiles: tool, tool-noexec, tool-nojit
 // cost: light
 // control: seeded: about what the caller is told, driven by drivers/results.ts
 // limits: --timeout 30s

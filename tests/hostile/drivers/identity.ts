@@ -52,5 +52,5 @@ export const identity: Driver = {
 };
 
 function mountShape(pid: number): string {
-  return text(`/proc/${pid}/mountinfo`).trim().split("\n").map((line) => line.split(" ")[4] ?? "").sort().join(" ");
+  return [...new Set(text(`/proc/${pid}/mountinfo`).trim().split("\n").map((line) => line.split(" ")[4] ?? ""))].sort().join(" ");
 }

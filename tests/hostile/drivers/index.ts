@@ -2,7 +2,9 @@
 
 import { controls } from "./controls.ts";
 import { cycles } from "./cycles.ts";
+import { door } from "./door.ts";
 import type { Driver } from "./driver.ts";
+import { egress } from "./egress.ts";
 import { entropy } from "./entropy.ts";
 import { exits } from "./exits.ts";
 import { hoard } from "./hoard.ts";
@@ -13,5 +15,6 @@ import { residue } from "./residue.ts";
 import { results } from "./results.ts";
 import { starts } from "./starts.ts";
 import { tenants } from "./tenants.ts";
+import { workspace } from "./workspace.ts";
 
-export const drivers: readonly Driver[] = [identity, exits, results, tenants, starts, hoard, entropy, residue, cycles, quota, neighbour, controls];
+export const drivers: readonly Driver[] = [identity, exits, results, tenants, door, egress, workspace, starts, hoard, entropy, residue, cycles, quota, neighbour, controls];

@@ -65,7 +65,8 @@ export const tenants: Driver = {
             findings.check("no random value twice", !random.has(value), value);
             random.add(value);
           }
-          shapes.add(seen.mounts);
+          // A cage made ready before its call has the code mounted over an empty place.
+          shapes.add([...new Set(seen.mounts.trim().split(" "))].join(" "));
           socketCounts.add(seen.descriptors.filter((one) => one.includes("socket:")).length);
         }
       };
