@@ -120,8 +120,8 @@ code_roots = ["${dir}/aria"]
 [state]
 dir = "${dir}/quilt"
 [[policy]]
-name = "key-value stores are for everybody on this stand"
-kinds = ["kv"]
+name = "what tools keep and which tools they call is for everybody on this stand"
+kinds = ["kv", "vector", "tool"]
 ${options.quiltToml ?? ""}`);
   writeFileSync(join(dir, "etc/aria.toml"), `
 [node]

@@ -18,7 +18,8 @@ export class Door {
   /** Once something was written here, order and a full buffer are its business. */
   #fs: typeof import("node:fs") | undefined;
 
-  #reader: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> } | undefined;
+  #reader: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>; cancel(): Promise<void> } | undefined;
+  #resting: Promise<void> = Promise.resolve();
   #rest: Uint8Array = new Uint8Array();
   #partial: Partial | undefined;
   #last: Promise<unknown> = Promise.resolve();
@@ -27,8 +28,16 @@ export class Door {
     this.#fd = fd;
   }
 
+  /** Stops reading until the next `read`, so that the process may end. Only when no frame is on its way. */
+  rest(): void {
+    const reader = this.#reader;
+    this.#reader = undefined;
+    if (reader) this.#resting = reader.cancel().catch(() => undefined);
+  }
+
   /** The next frame. */
   async read(): Promise<unknown> {
+    await this.#resting;
     const reader = (this.#reader ??= Bun.file(this.#fd).stream().getReader());
     for (;;) {
       const have = this.#rest;

@@ -36,7 +36,7 @@ function host(): Host {
   if (fd === undefined) {
     throw new AriaError("NO_DEVICE", "resources are on a device: run this as a tool that asks for tokens, or with `arc exec --token …`");
   }
-  return (own = new Requests(new Door(Number(fd))));
+  return (own = new Requests(new Door(Number(fd)), true));
 }
 
 /** One request and its answer. */

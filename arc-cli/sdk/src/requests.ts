@@ -44,9 +44,13 @@ export class Requests {
   #next = 1;
   #taken = 0;
   #reading = false;
+  readonly #rests: boolean;
+  #rest: Timer | undefined;
 
-  constructor(door: Door) {
+  /** With `rests` it lets the process end when no request is open. */
+  constructor(door: Door, rests = false) {
     this.#door = door;
+    this.#rests = rests;
   }
 
   ask(op: string, body: object, event?: OnEvent): Asked {
@@ -90,6 +94,7 @@ export class Requests {
 
   async #read(): Promise<void> {
     this.#reading = true;
+    clearTimeout(this.#rest);
     try {
       while (this.#open.size > 0) this.#take(((await this.#door.read()) as { response?: Response }).response ?? {});
     } catch (error) {
@@ -98,6 +103,8 @@ export class Requests {
       this.#open.clear();
     } finally {
       this.#reading = false;
+      // Not at once: the next request is often made of this answer.
+      if (this.#rests) this.#rest = setTimeout(() => this.#door.rest(), 0);
     }
   }
 
