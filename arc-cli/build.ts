@@ -1,5 +1,5 @@
 //! Builds what runs: `out/lib/arc/` (the program in chunks that load when needed), `out/bin/arc` (its launcher), and
-//! `out/lib/harness.js` (what runs in the sandbox).
+//! `out/lib/harness.js` and `out/lib/net.js` (what runs in the sandbox, the second only with net tokens).
 //!
 //! TypeScript stays outside: it is 9 MB, only `check` and `build` need it, and it reads its own type files beside it.
 
@@ -83,6 +83,7 @@ await replaceDir(draft, final);
 
 const harness = join(here, "sdk/src/harness/main.ts");
 if (existsSync(harness)) await bundle("sdk/src/harness/main.ts", join(out, "lib"), "harness.js", false, join(out, "lib"));
+await bundle("sdk/src/net/main.ts", join(out, "lib"), "net.js", false, join(out, "lib"));
 
 const path = join(out, "bin/arc");
 await Bun.write(`${path}.new`, launcher);
