@@ -53,7 +53,10 @@ const guest: Rows = [
   ["TOO_MANY_REQUESTS", "too many requests at once", "A run may have 64 requests open at a time. Await some before sending more."],
   ["TOO_LARGE", "too large", "A request, its answer or an event is larger than one frame of 1 MiB. Move it in pieces."],
   ["TOO_DEEP", "too many levels of calls", "A tool may call a tool that calls a tool, four levels in all. Does it call itself?"],
-  ["CHANGES_GONE", "changes are not kept any more", "The device keeps what a run changed in its workspace for a short time only. Run it again."],
+  ["CHANGES_GONE", "changes are not kept any more", "A watch asked for changes of a table that are too old to be kept. List the table, then watch from the newest version seen."],
+  ["NO_DEVICE", "no device here", "Resources are on a device, and this code runs where it cannot ask one: outside a sandbox, or as a program without tokens.", "arc exec FILE --token kv:orders:ro"],
+  ["VALUE_NOT_JSON", "no JSON form", "Values of tables, metadata and inputs are plain JSON: no NaN, bigint, function, Map or hole in a list."],
+  ["DOOR_CLOSED", "the device ended the talk", "The way from the code to its device was closed while a request was open; the run is being ended."],
   ["SIGNATURE_INVALID", "signature does not hold", "The bundle carries a signature that is not one of these bytes by the key it names. Build and sign it again.", "arc build"],
   ["KV_FULL", "the key-value store is full", "The owner's key-value data has reached its quota on this device. Delete what is not needed."],
 ];

@@ -276,24 +276,27 @@ fn many_at_once_are_all_applied_and_told() {
     assert_eq!(store.kv_version(&orders()).expect("version"), 1000);
 }
 
-/// The other half of the next test: writes until it is killed, and says which writes were acknowledged.
-#[test]
-#[ignore = "run by acknowledged_writes_survive_a_kill in a process of its own"]
-fn child_that_writes() {
-    let directory = std::env::var("KV_CHILD_DIR").expect("KV_CHILD_DIR");
-    let (store, _) = open(Path::new(&directory));
-    for number in 0.. {
+/// What the next test starts in a process of its own: writes until it is killed, and says which writes were acknowledged.
+fn write_until_killed(directory: &str) -> ! {
+    let (store, _) = open(Path::new(directory));
+    let mut number = 0u64;
+    loop {
         write(&store, put(&format!("k{number}"), &number.to_string())).expect("put");
         println!("written {number}");
+        number += 1;
     }
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "only another process can be killed")]
 fn acknowledged_writes_survive_a_kill() {
+    if let Ok(directory) = std::env::var("KV_CHILD_DIR") {
+        write_until_killed(&directory);
+    }
     let directory = tempfile::tempdir().expect("tempdir");
     for round in 0..3 {
         let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "child_that_writes", "--ignored", "--nocapture"])
+            .args(["--exact", "acknowledged_writes_survive_a_kill", "--nocapture"])
             .env("KV_CHILD_DIR", directory.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
