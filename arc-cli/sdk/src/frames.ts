@@ -21,8 +21,9 @@ export class Door {
   #reader: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>; cancel(): Promise<void> } | undefined;
   #resting: Promise<void> = Promise.resolve();
   #rest: Uint8Array = new Uint8Array();
-  #partial: Partial | undefined;
-  #last: Promise<unknown> = Promise.resolve();
+  /** Frames that wait for their turn or are being written by another thread. */
+  #queued = 0;
+  #last: Promise<void> = Promise.resolve();
 
   constructor(fd: number) {
     this.#fd = fd;
@@ -58,70 +59,71 @@ export class Door {
   /** Answers a prepare frame: a frame of no bytes. */
   writeReady(): void {
     // Nobody waits for the call yet, so this is the time to load what writes fastest.
-    this.#finish({ bytes: new Uint8Array(4), at: 0 });
+    this.#writeSync(new Uint8Array(4));
   }
 
-  /** Writes now, before it returns. */
+  /** Writes now, before it returns; after frames that wait for their turn, if there are any. */
   writeNow(frame: object): void {
-    this.#writeSync(encodeFrame(frame));
-  }
-
-  /** Writes in its turn, while the program goes on; what is read meanwhile may be what makes room. */
-  async write(frame: object): Promise<void> {
     const bytes = encodeFrame(frame);
-    const before = this.#last;
-    const mine = (async () => {
-      await before;
-      this.#partial = { bytes, at: 0 };
-      while (this.#partial?.bytes === bytes && !this.#advance(this.#partial)) await Bun.sleep(1);
-    })();
-    // Somebody waits for each frame; the next one is written whatever became of this one.
-    this.#last = mine.catch(() => undefined);
-    return mine;
+    if (this.#queued === 0) this.#writeSync(bytes);
+    else this.#queue(bytes).catch(() => undefined);
   }
 
-  /** Writes what goes in without waiting; true when that was all. */
-  #advance(partial: Partial): boolean {
-    const fs = this.#files();
-    while (partial.at < partial.bytes.length) {
-      try {
-        partial.at += fs.writeSync(this.#fd, partial.bytes, partial.at, partial.bytes.length - partial.at);
-      } catch (error) {
-        if (!isBusy(error)) throw error;
-        return false;
-      }
-    }
-    if (this.#partial === partial) this.#partial = undefined;
-    return true;
-  }
-
-  #files(): typeof import("node:fs") {
-    return (this.#fs ??= require("node:fs") as typeof import("node:fs"));
+  /**
+   * Writes while the program goes on, because what is read meanwhile may be what makes room for it. With `fits`, when all that the
+   * other side has not answered surely fits its buffer, it is written at once, which is faster.
+   */
+  async write(bytes: Uint8Array, fits: boolean): Promise<void> {
+    if (fits && this.#queued === 0) this.#writeSync(bytes);
+    else await this.#queue(bytes);
   }
 
   /** Writes the last frame of a call. */
   async writeLast(frame: object): Promise<void> {
     const bytes = encodeFrame(frame);
-    if (this.#fs === undefined && bytes.length <= SMALL_BYTES) await Bun.write(Bun.file(this.#fd), bytes);
+    if (this.#queued > 0) await this.#queue(bytes);
+    else if (this.#fs === undefined && bytes.length <= SMALL_BYTES) await Bun.write(Bun.file(this.#fd), bytes);
     else this.#writeSync(bytes);
   }
 
+  #queue(bytes: Uint8Array): Promise<void> {
+    this.#queued++;
+    const mine = this.#last.then(() => this.#writeElsewhere(bytes)).finally(() => this.#queued--);
+    // Somebody waits for each frame; the next one is written whatever became of this one.
+    this.#last = mine.catch(() => undefined);
+    return mine;
+  }
+
+  /** On another thread, where it may wait for the other side without holding up this one. */
+  async #writeElsewhere(bytes: Uint8Array): Promise<void> {
+    const fs = this.#files();
+    for (let at = 0; at < bytes.length; ) {
+      at += await new Promise<number>((done, failed) => {
+        fs.write(this.#fd, bytes, at, bytes.length - at, null, (error, count) => {
+          if (!error) done(count);
+          else if (!isBusy(error)) failed(error);
+          else setTimeout(() => done(0), 1);
+        });
+      });
+    }
+  }
+
   #writeSync(bytes: Uint8Array): void {
-    // A frame that is half written comes first, or nobody could tell them apart.
-    if (this.#partial) this.#finish(this.#partial);
-    this.#finish({ bytes, at: 0 });
+    const fs = this.#files();
+    for (let at = 0; at < bytes.length; ) {
+      try {
+        at += fs.writeSync(this.#fd, bytes, at, bytes.length - at);
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+        // The peer is slow; the host's deadline bounds this wait.
+        Bun.sleepSync(1);
+      }
+    }
   }
 
-  #finish(partial: Partial): void {
-    // The peer is slow; the host's deadline bounds this wait.
-    while (!this.#advance(partial)) Bun.sleepSync(1);
+  #files(): typeof import("node:fs") {
+    return (this.#fs ??= require("node:fs") as typeof import("node:fs"));
   }
-}
-
-/** A frame on its way. */
-interface Partial {
-  readonly bytes: Uint8Array;
-  at: number;
 }
 
 function isBusy(error: unknown): boolean {

@@ -2,10 +2,12 @@
 //!
 //! Reading begins with the first request and rests when none is open, so a program that waits for nothing can end.
 
-import type { Door } from "./frames.ts";
+import { encodeFrame, type Door } from "./frames.ts";
 
 /** The host refuses more. */
 const OPEN_MAX = 64;
+/** So much always fits the buffer of a socket, together with what it costs there. */
+const FITS_BYTES = 64 * 1024;
 
 /** Takes the events of a request that goes on. */
 export type OnEvent = (event: unknown) => void;
@@ -27,6 +29,7 @@ interface Open {
   readonly done: (answer: unknown) => void;
   readonly refused: (why: Refusal) => void;
   readonly event: OnEvent | undefined;
+  readonly bytes: number;
 }
 
 interface Response {
@@ -43,6 +46,8 @@ export class Requests {
   readonly #waiting: (() => void)[] = [];
   #next = 1;
   #taken = 0;
+  /** Bytes of open requests. */
+  #unanswered = 0;
   #reading = false;
   readonly #rests: boolean;
   #rest: Timer | undefined;
@@ -80,16 +85,30 @@ export class Requests {
     this.#taken++;
   }
 
-  #send(id: number, op: string, body: object, event: OnEvent | undefined): Promise<unknown> {
+  async #send(id: number, op: string, body: object, event: OnEvent | undefined): Promise<unknown> {
+    let bytes: Uint8Array;
+    try {
+      bytes = encodeFrame({ request: { id, [op]: body } });
+    } catch (error) {
+      throw refusal("TOO_LARGE", error);
+    }
     return new Promise((done, refused) => {
-      this.#open.set(id, { done, refused, event });
-      this.#door.write({ request: { id, [op]: body } }).catch((error: unknown) => {
-        this.#open.delete(id);
-        const tooLarge = error instanceof Error && error.name === "FrameTooLarge";
-        refused({ reason: tooLarge ? "TOO_LARGE" : "DOOR_CLOSED", message: error instanceof Error ? error.message : String(error) });
+      this.#open.set(id, { done, refused, event, bytes: bytes.length });
+      this.#unanswered += bytes.length;
+      this.#door.write(bytes, this.#unanswered <= FITS_BYTES).catch((error: unknown) => {
+        if (this.#close(id)) refused(refusal("DOOR_CLOSED", error));
       });
       if (!this.#reading) void this.#read();
     });
+  }
+
+  /** Takes a request out; who gets it ends it. */
+  #close(id: unknown): Open | undefined {
+    const open = typeof id === "number" ? this.#open.get(id) : undefined;
+    if (open === undefined) return undefined;
+    this.#open.delete(id as number);
+    this.#unanswered -= open.bytes;
+    return open;
   }
 
   async #read(): Promise<void> {
@@ -98,9 +117,7 @@ export class Requests {
     try {
       while (this.#open.size > 0) this.#take(((await this.#door.read()) as { response?: Response }).response ?? {});
     } catch (error) {
-      const why = { reason: "DOOR_CLOSED", message: error instanceof Error ? error.message : String(error) };
-      for (const open of this.#open.values()) open.refused(why);
-      this.#open.clear();
+      for (const id of [...this.#open.keys()]) this.#close(id)?.refused(refusal("DOOR_CLOSED", error));
     } finally {
       this.#reading = false;
       // Not at once: the next request is often made of this answer.
@@ -110,11 +127,16 @@ export class Requests {
 
   #take(response: Response): void {
     const { id, error } = response;
-    const open = typeof id === "number" ? this.#open.get(id) : undefined;
-    if (open === undefined) return;
-    if ("event" in response) return open.event?.(response.event);
-    this.#open.delete(id as number);
-    if (error === undefined) open.done(response.ok);
-    else open.refused({ reason: String(error.reason), message: String(error.message) });
+    if ("event" in response) {
+      if (typeof id === "number") this.#open.get(id)?.event?.(response.event);
+      return;
+    }
+    const open = this.#close(id);
+    if (error === undefined) open?.done(response.ok);
+    else open?.refused({ reason: String(error.reason), message: String(error.message) });
   }
+}
+
+function refusal(reason: string, error: unknown): Refusal {
+  return { reason, message: error instanceof Error ? error.message : String(error) };
 }
