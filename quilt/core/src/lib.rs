@@ -13,6 +13,7 @@ mod ledger;
 mod policy;
 mod queue;
 mod refusal;
+mod settle;
 mod shelf;
 mod views;
 

@@ -1,23 +1,21 @@
 //! `/etc/quilt/quilt.toml`: what the operator decides. Unknown keys are errors; every default stands here with its reason.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aria_telemetry::Output;
 use aria_types::ResourceToken;
-use aria_types::token::{Kind, Mode};
+use aria_types::token::Kind;
 use quilt_core::{Bounds, Capacity, Origin, Rule};
 use serde::Deserialize;
 
 use crate::limits::{LimitRange, Limits};
+use crate::resources::{self, ResourceTable};
 
 /// Tokens one execution may ask for.
 const TOKENS_MAX: usize = 64;
 /// Levels of calls: a tool that calls a tool that calls a tool that calls a tool.
 const DEPTH_MAX: usize = 4;
-/// Graphics processors in the file.
-const GPUS_MAX: usize = 32;
 
 /// A configuration that can work.
 #[derive(Debug)]
@@ -62,7 +60,7 @@ pub(crate) enum ConfigError {
     Value { key: String, message: String },
 }
 
-fn value(key: &str, message: impl Into<String>) -> ConfigError {
+pub(crate) fn value(key: &str, message: impl Into<String>) -> ConfigError {
     ConfigError::Value { key: key.to_owned(), message: message.into() }
 }
 
@@ -131,15 +129,6 @@ impl Default for LeaseTable {
         // Long enough for a machine under load to renew three times, short enough to wait for after a freeze.
         Self { ttl_ms: 10_000 }
     }
-}
-
-/// How much there is of a counted resource: thousandths of a core, bytes, holders at once of a graphics processor.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ResourceTable {
-    /// `cpu`, `mem` or `gpu:<name>`.
-    name: String,
-    total: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -297,12 +286,13 @@ fn check(file: File) -> Result<Config, ConfigError> {
     if sandbox.child_max > 4096 {
         return Err(value("sandbox.child_max", "is at most 4096"));
     }
-    let (concurrent_max, child_max) = slots(&sandbox);
+    let (concurrent_max, child_max) =
+        resources::slots(sandbox.concurrent_max, sandbox.child_max, sandbox.uid_count as usize);
     let bounds = bounds(&file.queue, &file.lease)?;
     Ok(Config {
         socket: socket(file.socket)?,
         bounds,
-        capacity: capacity(&file.resource, concurrent_max, child_max)?,
+        capacity: resources::capacity(&file.resource, concurrent_max, child_max)?,
         sandbox: quilt_sandbox::Config {
             rootfs: sandbox.rootfs,
             init: sandbox.init,
@@ -323,17 +313,6 @@ fn check(file: File) -> Result<Config, ConfigError> {
     })
 }
 
-/// Executions and children at once. More cages than host uids would only fail later; where there are few, a quarter is for
-/// children, because those who wait for them cannot make room.
-fn slots(table: &SandboxTable) -> (usize, usize) {
-    let uids = table.uid_count as usize;
-    if table.concurrent_max.saturating_add(table.child_max) <= uids {
-        return (table.concurrent_max, table.child_max);
-    }
-    let children = table.child_max.min(uids / 4);
-    (table.concurrent_max.min(uids - children), children)
-}
-
 fn bounds(queue: &QueueTable, lease: &LeaseTable) -> Result<Bounds, ConfigError> {
     if queue.wait_ms_max == 0 {
         return Err(value("queue.wait_ms_max", "is at least 1"));
@@ -349,51 +328,6 @@ fn bounds(queue: &QueueTable, lease: &LeaseTable) -> Result<Bounds, ConfigError>
         depth_max: DEPTH_MAX,
         ttl: Duration::from_millis(lease.ttl_ms),
     })
-}
-
-/// What the machine has, unless the file says otherwise: all cores, half of the memory, no graphics processor.
-fn capacity(tables: &[ResourceTable], slots: usize, child_slots: usize) -> Result<Capacity, ConfigError> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut capacity = Capacity {
-        slots: slots as u64,
-        child_slots: child_slots as u64,
-        cpu_millis: cores as u64 * 1000,
-        mem_bytes: memory_bytes()? / 2,
-        gpus: BTreeMap::new(),
-    };
-    for table in tables {
-        let bad = |what: &str| value("resource", format!("{:?} {what}", table.name));
-        match table.name.as_str() {
-            "cpu" => capacity.cpu_millis = table.total,
-            "mem" => capacity.mem_bytes = table.total,
-            name => {
-                let gpu = ResourceToken::parse(name)
-                    .ok()
-                    .filter(|token| token.kind() == Kind::Gpu && token.mode() == Mode::Use);
-                gpu.ok_or_else(|| bad("is not cpu, mem or gpu:<name>"))?;
-                if table.total == 0 {
-                    return Err(bad("has a total of 0; leave it out instead"));
-                }
-                if capacity.gpus.insert(name.trim_start_matches("gpu:").to_owned(), table.total).is_some() {
-                    return Err(bad("is there twice"));
-                }
-            }
-        }
-    }
-    if capacity.gpus.len() > GPUS_MAX {
-        return Err(value("resource", format!("there are more than {GPUS_MAX} graphics processors")));
-    }
-    Ok(capacity)
-}
-
-/// All memory of this machine, as the kernel reports it.
-fn memory_bytes() -> Result<u64, ConfigError> {
-    let path = Path::new("/proc/meminfo");
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
-    kib.map(|kib| kib.saturating_mul(1024))
-        .ok_or_else(|| value("/proc/meminfo", "does not say how much memory there is"))
 }
 
 /// What waits on a shelf has a uid, and every run that may start needs one.
@@ -531,23 +465,8 @@ mod tests {
 
     #[test]
     fn there_are_never_more_cages_than_uids() {
-        let slots = |text: &str| parse(text).map(|config| (config.concurrent_max, config.child_max)).unwrap();
-        assert_eq!(slots(""), (16, 16));
-        assert_eq!(slots("[sandbox]\nuid_count = 3"), (3, 0));
-        assert_eq!(slots("[sandbox]\nuid_count = 16"), (12, 4));
-        assert_eq!(slots("[sandbox]\nuid_count = 20\nconcurrent_max = 4\nchild_max = 2"), (4, 2));
-    }
-
-    #[test]
-    fn counted_resources_are_those_of_the_machine_or_of_the_file() {
-        let capacity = |text: &str| parse(text).unwrap().capacity;
-        assert!(capacity("").cpu_millis >= 1000 && capacity("").mem_bytes > 64 * MIB && capacity("").gpus.is_empty());
-        let file = "[[resource]]\nname = 'cpu'\ntotal = 500\n[[resource]]\nname = 'gpu:0'\ntotal = 2";
-        assert_eq!((capacity(file).cpu_millis, capacity(file).gpus.get("0")), (500, Some(&2)));
-        refused("[[resource]]\nname = 'disk'\ntotal = 1", "disk");
-        refused("[[resource]]\nname = 'gpu:0:exclusive'\ntotal = 1", "gpu:0:exclusive");
-        refused("[[resource]]\nname = 'gpu:0'\ntotal = 0", "total of 0");
-        refused("[[resource]]\nname = 'gpu:0'\ntotal = 1\n[[resource]]\nname = 'gpu:0'\ntotal = 1", "twice");
+        let config = parse("[sandbox]\nuid_count = 16").unwrap();
+        assert_eq!((config.concurrent_max, config.child_max), (12, 4));
     }
 
     #[test]

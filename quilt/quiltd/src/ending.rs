@@ -16,6 +16,8 @@ pub(crate) enum Cause {
     Shutdown,
     /// Its lease is over.
     Revoked,
+    /// It passed descriptors through the guest door.
+    DoorMisused,
 }
 
 /// The end, as it is reported.
@@ -43,6 +45,7 @@ pub(crate) fn ending(cause: Option<Cause>, exit: Exit, usage: &Usage) -> Ending 
         (Exit::OomKilled, _) => EndReason::OomKilled,
         (Exit::Seccomp, _) => EndReason::Seccomp,
         (_, Some(Cause::OutputTooLarge)) => EndReason::OutputTooLarge,
+        (_, Some(Cause::DoorMisused)) => EndReason::DoorMisused,
         (Exit::Killed, Some(Cause::Deadline)) => EndReason::Deadline,
         (Exit::Killed, Some(Cause::Revoked)) => EndReason::Revoked,
         (Exit::Killed, Some(Cause::Shutdown | Cause::CallerGone)) => EndReason::Shutdown,

@@ -81,6 +81,8 @@ struct Started {
     cage: Cage,
     io: Io,
     frames: Vec<Vec<u8>>,
+    /// The execution whose caller takes the door itself.
+    direct: Option<String>,
     limits: Limits,
     wanted: Wanted,
 }
@@ -89,6 +91,7 @@ struct Started {
 async fn start(shared: &Arc<Shared>, mut plan: Plan, lease: &Lease, events: &Events) -> Option<Result<Started, Fault>> {
     let (limits, wanted) = (plan.limits, Wanted::of(&plan));
     let frames = plan.door.take();
+    let direct = plan.direct_door.then(|| plan.lease.execution_id.clone());
     let spec = match spec(shared, &plan, frames.is_some()) {
         Ok(spec) => spec,
         Err(fault) => return Some(Err(fault)),
@@ -107,7 +110,7 @@ async fn start(shared: &Arc<Shared>, mut plan: Plan, lease: &Lease, events: &Eve
         Err(_) => return Some(Err(Fault::bug("the thread that built the cage ended"))),
     };
     let cage = Cage::new(shared, sandbox);
-    Some(Ok(Started { cage, io, frames: frames.unwrap_or_default(), limits, wanted }))
+    Some(Ok(Started { cage, io, frames: frames.unwrap_or_default(), direct, limits, wanted }))
 }
 
 /// Renews the lease while there is no program yet that could use what it holds.
@@ -164,10 +167,18 @@ fn spec(shared: &Shared, plan: &Plan, door: bool) -> Result<Spec, Fault> {
 
 /// Relays, reports and cleans.
 async fn finish(shared: &Arc<Shared>, started: Started, lease: &Lease, outbox: Outbox, events: &Events) {
-    let Started { cage, io, frames, limits, wanted } = started;
+    let Started { cage, mut io, mut frames, direct, limits, wanted } = started;
     let sandbox_id = cage.sandbox.id().to_owned();
     tracing::debug!(sandbox_id, fence = lease.grant.fence, "started");
     let relay_limits = RelayLimits { output_bytes: limits.output_bytes, wall: Duration::from_millis(limits.wall_ms) };
+    let offered = direct.and_then(|id| io.door.take().map(|door| (id, door)));
+    let offer = match offered.map(|(id, door)| shared.doors.offer(id, door, std::mem::take(&mut frames))).transpose() {
+        Ok(offer) => offer,
+        Err(error) => {
+            cage.destroy().await;
+            return events.fail(Fault::relay(&error)).await;
+        }
+    };
     let relay = match Relay::new(io, outbox, frames, relay_limits, events) {
         Ok(relay) => relay,
         Err(error) => {
@@ -176,7 +187,7 @@ async fn finish(shared: &Arc<Shared>, started: Started, lease: &Lease, outbox: O
         }
     };
     // Without a caller there is no room for this event, and the relay sees that at once.
-    events.send(Event::Started(pb::Started { sandbox_id: sandbox_id.clone() })).await;
+    events.send(Event::Started(pb::Started { sandbox_id: sandbox_id.clone(), direct_door: offer.is_some() })).await;
     let revoked = CancellationToken::new();
     let mut seen = tokio::select! {
         biased;

@@ -6,14 +6,13 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use aria_types::frame;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-
-use crate::door;
 
 /// One message waits while the one before is written; each is at most [`STDIN_PIECE_BYTES_MAX`] or one frame.
 const WAITING_MAX: usize = 1;
@@ -96,13 +95,13 @@ async fn write_stdin(mut queue: mpsc::Receiver<Stdin>, mut pipe: pipe::Sender) {
 }
 
 async fn write_door(mut queue: mpsc::Receiver<Vec<u8>>, mut door: OwnedWriteHalf, frames: Vec<Vec<u8>>) {
-    for frame in frames {
-        if door.write_all(&door::encode(&frame)).await.is_err() {
+    for each in frames {
+        if door.write_all(&frame::encode(&each)).await.is_err() {
             return;
         }
     }
-    while let Some(frame) = queue.recv().await {
-        if door.write_all(&door::encode(&frame)).await.is_err() {
+    while let Some(each) = queue.recv().await {
+        if door.write_all(&frame::encode(&each)).await.is_err() {
             return;
         }
     }

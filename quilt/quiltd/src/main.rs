@@ -3,7 +3,7 @@
 //! `quiltd [--config PATH]` serves, `quiltd --check [--config PATH]` only reads the configuration, `quiltd --version`.
 
 mod config;
-mod door;
+mod direct;
 mod ending;
 mod events;
 mod execution;
@@ -16,6 +16,7 @@ mod limits;
 mod plan;
 mod relay;
 mod report;
+mod resources;
 mod roots;
 mod rules;
 mod serve;

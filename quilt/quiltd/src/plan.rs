@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use aria_protocol::quilt::v1 as pb;
 use aria_types::ResourceToken;
+use aria_types::frame::FRAME_BYTES_MAX;
 use quilt_core::{LeaseRequest, PRIORITY_DEFAULT, PRIORITY_MAX};
 use quilt_sandbox::{Access, Profile};
 
-use crate::door::FRAME_BYTES_MAX;
 use crate::fault::Fault;
 use crate::limits::{LimitRange, Limits};
 
@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) files: Vec<(String, PathBuf)>,
     /// Frames to write first; `None`: no guest door.
     pub(crate) door: Option<Vec<Vec<u8>>>,
+    /// The caller takes the door itself.
+    pub(crate) direct_door: bool,
     pub(crate) stdin: bool,
     pub(crate) out: bool,
     pub(crate) workspace: Option<Workspace>,
@@ -100,6 +102,7 @@ pub(crate) fn plan(range: &LimitRange, mut request: pb::ExecuteRequest) -> Resul
         ));
     }
     let warm = warm(&mut program)?;
+    let direct_door = program.direct_door && program.guest_door;
     let door = door(program.guest_door, program.door_frames)?;
     let code_dir =
         if program.code_dir.is_empty() { None } else { Some(host_path("program.code_dir", &program.code_dir)?) };
@@ -111,6 +114,7 @@ pub(crate) fn plan(range: &LimitRange, mut request: pb::ExecuteRequest) -> Resul
         code_dir,
         files: files(program.files)?,
         door,
+        direct_door,
         stdin: program.stdin,
         out: program.collect_out,
         workspace,

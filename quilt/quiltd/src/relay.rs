@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use aria_protocol::quilt::v1 as pb;
+use aria_types::frame::FRAME_BYTES_MAX;
 use pb::execute_response::Event;
 use quilt_sandbox::Io;
 use tokio::io::unix::AsyncFd;
@@ -15,7 +16,6 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::door::FRAME_BYTES_MAX;
 use crate::ending::Cause;
 use crate::events::{Events, Room};
 use crate::inbox::{Outbox, Writers};
@@ -121,7 +121,8 @@ impl<'a> Relay<'a> {
                 (room, piece) = next(self.events, &mut self.sources), if open => match self.deliver(room, piece) {
                     Delivered::Fine => {}
                     Delivered::TooLarge if running => patience = self.end(Cause::OutputTooLarge, &kill),
-                    Delivered::TooLarge => {}
+                    Delivered::Misused if running => patience = self.end(Cause::DoorMisused, &kill),
+                    Delivered::TooLarge | Delivered::Misused => {}
                     Delivered::End => open = false,
                 }
             }
@@ -149,6 +150,7 @@ impl<'a> Relay<'a> {
             match self.deliver(room, piece) {
                 Delivered::Fine => {}
                 Delivered::TooLarge => self.seen.cause = self.seen.cause.or(Some(Cause::OutputTooLarge)),
+                Delivered::Misused => self.seen.cause = self.seen.cause.or(Some(Cause::DoorMisused)),
                 Delivered::End => break,
             }
         }
@@ -169,6 +171,10 @@ impl<'a> Relay<'a> {
             Piece::FrameTooLarge(bytes) => {
                 seen.detail = format!("a guest frame of {bytes} bytes is longer than {FRAME_BYTES_MAX}");
                 return Delivered::TooLarge;
+            }
+            Piece::Descriptors => {
+                seen.detail = "descriptors came through the guest door".to_owned();
+                return Delivered::Misused;
             }
             Piece::Stdout(data) => (pb::OutputStream::Stdout, data),
             Piece::Stderr(data) => (pb::OutputStream::Stderr, data),
@@ -199,6 +205,7 @@ fn watch(exit: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 enum Delivered {
     Fine,
     TooLarge,
+    Misused,
     End,
 }
 

@@ -18,7 +18,7 @@ use crate::leases::Leases;
 use crate::rules::Rules;
 use crate::service::Service;
 use crate::shared::Shared;
-use crate::{fence, socket};
+use crate::{direct, fence, socket};
 
 /// Longest request: arguments, environment and a few door frames.
 const REQUEST_BYTES_MAX: usize = 8 << 20;
@@ -86,6 +86,8 @@ async fn run(
     let _watch = AbortOnDropHandle::new(tokio::spawn(async move { leases.watch().await }));
     let listener = socket::listen(&config.socket, &lock)?;
     let path = config.socket.path.clone();
+    let doors = direct::listen(&config.socket, &lock)?;
+    shared.tasks.spawn(direct::serve(doors, Arc::clone(&shared)));
     let (accepted, incoming) = socket::queue();
     shared.tasks.spawn(socket::accept(listener, config.socket, shared.stop.clone(), accepted));
     let service = SyncEngineServer::new(Service::new(Arc::clone(&shared))).max_decoding_message_size(REQUEST_BYTES_MAX);

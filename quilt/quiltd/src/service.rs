@@ -41,7 +41,8 @@ impl Service {
             return Err(Fault::shutdown());
         }
         let plan = plan::plan(&shared.limits, request)?;
-        let (inbox, outbox) = inbox::pair(plan.stdin, plan.door.is_some(), CancellationToken::new());
+        let (inbox, outbox) =
+            inbox::pair(plan.stdin, plan.door.is_some() && !plan.direct_door, CancellationToken::new());
         let live = Live::take(shared, &plan.lease.execution_id, inbox)?;
         let place = shared.leases.request(&plan.lease)?;
         Ok(Execution { shared: Arc::clone(shared), plan, live, outbox, place })

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::direct::Doors;
 use crate::fault::Fault;
 use crate::inbox::Inbox;
 use crate::leases::Leases;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) cages: AtomicU32,
     pub(crate) leases: Arc<Leases>,
     pub(crate) rules: Rules,
+    /// Guest doors that wait to be taken.
+    pub(crate) doors: Doors,
     executions: Mutex<HashMap<String, Inbox>>,
 }
 
@@ -51,6 +54,7 @@ impl Shared {
             cages: AtomicU32::new(0),
             leases,
             rules,
+            doors: Doors::default(),
             executions: Mutex::new(HashMap::new()),
         }
     }

@@ -5,10 +5,13 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use tokio::io::Interest;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::unix::pipe;
 
-use crate::door::FrameReader;
+use aria_types::frame::FrameReader;
+
+use crate::direct;
 
 /// One read, so also the most one piece holds.
 const READ_BYTES: usize = 64 * 1024;
@@ -21,6 +24,8 @@ pub(crate) enum Piece {
     Frame(Vec<u8>),
     /// The program announced a frame of this many bytes, or wrote something that is no frame at all.
     FrameTooLarge(usize),
+    /// Descriptors came through the door; the kernel has closed them.
+    Descriptors,
     /// Everything is at its end.
     End,
 }
@@ -83,8 +88,13 @@ impl Sources {
     }
 
     fn read_door(&mut self) -> Option<Piece> {
-        let read = self.door.as_ref()?.try_read(&mut self.buffer);
-        let bytes = taken(read, &mut self.door)?;
+        let door = self.door.as_ref()?.as_ref();
+        let read = door.try_io(Interest::READABLE, || direct::receive(door, &mut self.buffer));
+        if matches!(read, Ok((_, true))) {
+            self.door = None;
+            return Some(Piece::Descriptors);
+        }
+        let bytes = taken(read.map(|(bytes, _)| bytes), &mut self.door)?;
         match self.frames.push(&self.buffer[..bytes]) {
             Ok(()) => self.frames.pop().map(Piece::Frame),
             Err(too_large) => {

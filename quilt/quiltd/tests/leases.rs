@@ -204,12 +204,12 @@ async fn t05_the_tokens_of_a_killed_program_are_free_within_a_second() {
 
 #[tokio::test]
 async fn a_living_program_keeps_its_lease_and_a_stopped_one_loses_it() {
-    let Some(stand) = start(&format!("{KV}[lease]\nttl_ms = 600\n")).await else { return };
+    let Some(stand) = start(&format!("{KV}[lease]\nttl_ms = 1500\n")).await else { return };
     let (mut stream, first) = granted(&stand, asking(&stand, UP, &["kv:a:exclusive"])).await;
-    assert!((300..=600).contains(&first.ttl_ms), "{first:?}");
+    assert!((700..=1500).contains(&first.ttl_ms), "{first:?}");
     until_up(&mut stream).await;
-    // Alive for more than three lives of a lease.
-    for _ in 0..10 {
+    // Alive for more than two lives of a lease.
+    for _ in 0..7 {
         let renewed = loop {
             match stream.message().await.unwrap().unwrap().event.unwrap() {
                 Event::Renewed(renewed) => break renewed,
@@ -217,7 +217,7 @@ async fn a_living_program_keeps_its_lease_and_a_stopped_one_loses_it() {
                 other => panic!("{other:?}"),
             }
         };
-        assert!((1..=600).contains(&renewed.ttl_ms), "{renewed:?}");
+        assert!((1..=1500).contains(&renewed.ttl_ms), "{renewed:?}");
     }
     let (waiting, _) = queued(&stand, asking(&stand, "console.log('mine')", &["kv:a:exclusive"])).await;
     programs(&stand).iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
@@ -230,7 +230,7 @@ async fn a_living_program_keeps_its_lease_and_a_stopped_one_loses_it() {
             _ => {}
         }
     }
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let ended = ended.unwrap();
     assert_eq!((revoked.as_deref(), ended.reason()), (Some("it was not renewed in time"), pb::EndReason::Revoked));
     assert!(ended.detail.contains("the lease ended"), "{ended:?}");
@@ -242,9 +242,9 @@ async fn a_living_program_keeps_its_lease_and_a_stopped_one_loses_it() {
 
 #[tokio::test]
 async fn a_stopped_program_that_holds_nothing_lives_to_its_deadline() {
-    let Some(stand) = start("[lease]\nttl_ms = 300\n").await else { return };
+    let Some(stand) = start("[lease]\nttl_ms = 1500\n").await else { return };
     let mut request = stand.script(UP);
-    request.limits = Some(pb::Limits { wall_ms: 1500, ..pb::Limits::default() });
+    request.limits = Some(pb::Limits { wall_ms: 3500, ..pb::Limits::default() });
     let (mut stream, _) = granted(&stand, request).await;
     until_up(&mut stream).await;
     programs(&stand).iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
