@@ -147,6 +147,12 @@ fn open_store(config: &Config) -> Result<(Store, aria_store::Recovered), aria_st
         bundles_bytes_max: half,
         blobs_bytes_max: half,
         blob_bytes_max: defaults.blob_bytes_max.min(half),
+        // What tools keep comes on top: an eighth, of which one owner has at most a quarter.
+        state: aria_store::StateLimits {
+            bytes_max: (half / 4).min(defaults.state.bytes_max),
+            owner_bytes_max: (half / 16).min(defaults.state.owner_bytes_max),
+            ..defaults.state
+        },
         ..defaults
     };
     Store::open(&config.node.data_dir, bounds)

@@ -11,7 +11,7 @@ use aria_core::guest::FRAME_BYTES_MAX;
 use aria_core::port::{BoxFuture, ByteSource};
 use aria_core::request::{self, BadRequest, Fields, GuestError, REQUESTS_MAX, Request, object};
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::Inner;
@@ -31,6 +31,8 @@ const ROOM_BYTES: usize = 4 << 20;
 pub(crate) const SEARCH_ANSWER_BYTES_MAX: usize = 400 << 10;
 /// Permits stand for this many bytes.
 const UNIT_BYTES: usize = 1 << 10;
+/// Threads of the shared pool one guest may keep busy.
+const TURNS_MAX: usize = 4;
 /// The request that ends another one.
 const CANCEL: &str = "cancel";
 /// Room for the answer of a request that does not read much.
@@ -50,6 +52,8 @@ pub(crate) struct Caller {
     pub(crate) depth: u32,
     /// Its requests to the network.
     pub(crate) net: Session,
+    /// For work off the async threads.
+    turns: Semaphore,
     way: Way,
 }
 
@@ -104,7 +108,15 @@ pub(crate) fn door(
     let room = |bytes: usize| Arc::new(Semaphore::new(bytes / UNIT_BYTES));
     let way = Way { frames: sender, room: room(ROOM_BYTES), open: Mutex::default() };
     let net = Session::new(Arc::clone(&inner.network.egress));
-    let caller = Caller { invocation: invocation.clone(), owner: owner.to_owned(), lease, depth, net, way };
+    let caller = Caller {
+        invocation: invocation.clone(),
+        owner: owner.to_owned(),
+        lease,
+        depth,
+        net,
+        turns: Semaphore::new(TURNS_MAX),
+        way,
+    };
     let requests = room(ROOM_BYTES);
     let door = Door { inner: Arc::clone(inner), caller: Arc::new(caller), tasks: JoinSet::new(), requests };
     (door, Box::new(Frames { frames, _last: None }))
@@ -189,6 +201,11 @@ async fn dispatch(inner: &Arc<Inner>, caller: &Arc<Caller>, request: Request) ->
 }
 
 impl Caller {
+    /// A turn for work off the async threads, which all runs share.
+    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>, GuestError> {
+        self.turns.acquire().await.map_err(|_closed| kv::bug())
+    }
+
     /// Sends one event of a request that goes on. Waits until there is room; false when the guest is gone.
     pub(crate) async fn event(&self, id: u64, event: Value) -> Result<bool, GuestError> {
         let too_large = || GuestError::new("TOO_LARGE", "an event does not fit a frame");

@@ -28,8 +28,8 @@ use std::time::Duration;
 use aria_core::hot::Hot;
 use aria_core::port::{EngineStatus, Execute, ExecuteError};
 use aria_core::{InvocationId, Manifest, UnixMs};
-use aria_store::{Secrets, Store};
-use tokio::sync::{Semaphore, mpsc, watch};
+use aria_store::{KvTable, Secrets, Store};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -59,6 +59,8 @@ pub const UNREAD_MAX: Duration = Duration::from_secs(60);
 const STAGING_MAX: usize = 2;
 /// Runs in a chain of tools that call each other, the first counted.
 const DEPTH_MAX: u32 = 4;
+/// Writes a watcher may be behind before it has to look whether one was its own.
+const KV_WRITTEN_MAX: usize = 256;
 /// Searches through vectors at the same time; each reads a whole collection.
 const SEARCHES_MAX: usize = 2;
 /// Events on their way to one caller. Few, so that a slow reader slows its program and not the device's memory.
@@ -109,8 +111,8 @@ struct Inner {
     /// Rises when a log was written, for those who follow one.
     written: watch::Sender<u64>,
     searches: Semaphore,
-    /// Rises when a key-value table was written.
-    kv_written: watch::Sender<u64>,
+    /// Key-value tables as they are written, for those who watch one.
+    kv_written: broadcast::Sender<Arc<KvTable>>,
     stop: CancellationToken,
     runs: TaskTracker,
 }
@@ -142,7 +144,7 @@ impl Handle {
             searches: Semaphore::new(SEARCHES_MAX),
             network,
             written: watch::Sender::new(0),
-            kv_written: watch::Sender::new(0),
+            kv_written: broadcast::Sender::new(KV_WRITTEN_MAX),
             stop: CancellationToken::new(),
             runs: TaskTracker::new(),
         }))

@@ -33,6 +33,7 @@ pub(crate) struct Places {
 struct Owner {
     count: usize,
     running: Arc<Semaphore>,
+    children: Arc<Semaphore>,
 }
 
 /// A right to run or to wait for it; given back when dropped.
@@ -47,7 +48,7 @@ pub(crate) struct Place {
 /// A right to run; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
-    _own: Option<OwnedSemaphorePermit>,
+    _own: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
 
@@ -60,9 +61,13 @@ impl Places {
 
     /// A place for a run that another run of this owner waits for; it runs at once or there is none.
     pub(crate) fn take_child(self: &Arc<Self>, owner: &str) -> Option<Place> {
-        let all = Arc::clone(&self.children).try_acquire_owned().ok()?;
         let mut place = self.take(owner)?;
-        place.running = Some(Running { _own: None, _all: all });
+        let own = {
+            let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(&taken.get(owner)?.children)
+        };
+        let (own, all) = (own.try_acquire_owned().ok()?, Arc::clone(&self.children).try_acquire_owned().ok()?);
+        place.running = Some(Running { _own: own, _all: all });
         Some(place)
     }
 
@@ -75,9 +80,12 @@ impl Places {
         }
         // A quarter is always left to others, where a quarter is a place.
         let running = self.max.running - self.max.running / 4;
-        let entry = taken
-            .entry(owner.to_owned())
-            .or_insert_with(|| Owner { count: 0, running: Arc::new(Semaphore::new(running.max(1))) });
+        let semaphore = |count: usize| Arc::new(Semaphore::new(count.max(1)));
+        let entry = taken.entry(owner.to_owned()).or_insert_with(|| Owner {
+            count: 0,
+            running: semaphore(running),
+            children: semaphore(running),
+        });
         entry.count += 1;
         let own = Arc::clone(&entry.running);
         Some(Place { places: Arc::clone(self), owner: owner.to_owned(), own, running: None })
@@ -91,8 +99,8 @@ impl Place {
             return true;
         }
         let permit = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned().ok();
-        self.running = permit(&self.own)
-            .and_then(|own| permit(&self.places.running).map(|all| Running { _own: Some(own), _all: all }));
+        self.running =
+            permit(&self.own).and_then(|own| permit(&self.places.running).map(|all| Running { _own: own, _all: all }));
         self.running.is_some()
     }
 
@@ -101,7 +109,7 @@ impl Place {
         // Never closed, so both are always given.
         let own = Arc::clone(&self.own).acquire_owned().await;
         let all = Arc::clone(&self.places.running).acquire_owned().await;
-        self.running = own.ok().zip(all.ok()).map(|(own, all)| Running { _own: Some(own), _all: all });
+        self.running = own.ok().zip(all.ok()).map(|(own, all)| Running { _own: own, _all: all });
     }
 
     /// The right to run, which may end before the place does.

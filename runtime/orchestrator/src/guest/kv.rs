@@ -7,6 +7,7 @@ use aria_core::request::{GuestError, object};
 use aria_store::{KvChange, KvEntry, KvTable, KvWrite, KvWritten, Right, StoreError};
 use aria_types::token::{Kind, Mode};
 use serde_json::{Map, Value};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 
 use super::lease::Held;
@@ -21,7 +22,7 @@ pub(crate) async fn serve(
     op: String,
     body: Map<String, Value>,
 ) -> Result<Value, GuestError> {
-    let KvRequest { table, op } = parse(op, body).await?;
+    let KvRequest { table, op } = parse(caller, op, body).await?;
     let request = KvRequest { table, op };
     let held = caller.lease.allows(&request.needs()?).await?;
     inner.leases.check(&caller.lease)?;
@@ -30,11 +31,12 @@ pub(crate) async fn serve(
     let table = KvTable { owner: caller.owner.clone(), path };
     match op {
         KvOp::Get { key } => {
-            let found = read(inner, move |store| store.kv_get(&table, &key)).await?;
+            let found = read(inner, caller, move |store| store.kv_get(&table, &key)).await?;
             Ok(found.map_or(Value::Null, entry))
         }
         KvOp::List { prefix, after, limit } => {
-            let page = read(inner, move |store| store.kv_list(&table, &prefix, after.as_deref(), limit)).await?;
+            let page =
+                read(inner, caller, move |store| store.kv_list(&table, &prefix, after.as_deref(), limit)).await?;
             let cursor = page.entries.last().filter(|_| page.more).map(|last| last.key.clone());
             let entries = page.entries.into_iter().map(entry).collect();
             Ok(object([("entries", Value::Array(entries)), ("cursor", cursor.into())]))
@@ -76,10 +78,14 @@ fn needs_rw(path: &str) -> Result<GuestError, GuestError> {
     Ok(GuestError::new("TOKEN_MISSING", format!("{needed} is needed to change a key that exists")))
 }
 
-async fn parse(op: String, body: Map<String, Value>) -> Result<KvRequest, GuestError> {
+async fn parse(caller: &Arc<Caller>, op: String, body: Map<String, Value>) -> Result<KvRequest, GuestError> {
     let large = body.values().any(|value| value.as_str().is_some_and(|text| text.len() > PARSE_HERE_BYTES_MAX));
     let work = move || KvRequest::parse(&op, body).unwrap_or_else(|| Err(GuestError::unsupported(&op)));
-    if large { blocking(work).await? } else { work() }
+    if !large {
+        return work();
+    }
+    let _turn = caller.turn().await?;
+    blocking(work).await?
 }
 
 fn entry(entry: KvEntry) -> Value {
@@ -93,15 +99,15 @@ async fn write(
     write: KvWrite,
     held: Held,
 ) -> Result<KvWritten, GuestError> {
-    let lease = Arc::clone(&caller.lease);
+    let (lease, written_to) = (Arc::clone(&caller.lease), Arc::new(table.clone()));
     let shared = held.mode == Mode::Append;
     let right = Right { fence: held.fence, shared, live: Box::new(move || lease.is_live()) };
     let (told, written) = oneshot::channel();
     // A guest that is gone does not hear of it.
     inner.store.kv_write(table, write, right, move |written| drop(told.send(written)));
     let written = written.await.map_err(|_| bug())?.map_err(|error| refused(&error))?;
-    // Whoever watches looks whether it was in its table.
-    inner.kv_written.send_modify(|count| *count = count.wrapping_add(1));
+    // Nobody may be watching.
+    let _ = inner.kv_written.send(written_to);
     Ok(written)
 }
 
@@ -120,7 +126,7 @@ async fn watch(
         Some(from) => from,
         None => {
             let table = table.clone();
-            read(inner, move |store| store.kv_version(&table)).await?
+            read(inner, caller, move |store| store.kv_version(&table)).await?
         }
     };
     // So that the guest knows from where on it hears everything.
@@ -128,15 +134,20 @@ async fn watch(
     loop {
         caller.lease.allows(&needed).await?;
         let (look, begin) = (table.clone(), prefix.clone());
-        let found = read(inner, move |store| store.kv_changes(&look, &begin, from)).await?;
+        let found = read(inner, caller, move |store| store.kv_changes(&look, &begin, from)).await?;
         for change in found.changes {
             if !caller.event(id, changed(change)).await? {
                 return Ok(Value::Null);
             }
         }
         from = found.next;
-        if !found.more && written.changed().await.is_err() {
-            return Err(bug());
+        while !found.more {
+            match written.recv().await {
+                Ok(other) if *other != table => {}
+                // Some were missed; one of them may have been ours.
+                Ok(_) | Err(RecvError::Lagged(_)) => break,
+                Err(RecvError::Closed) => return Err(bug()),
+            }
         }
     }
 }
@@ -148,8 +159,10 @@ fn changed(change: KvChange) -> Value {
 
 async fn read<T: Send + 'static>(
     inner: &Arc<Inner>,
+    caller: &Arc<Caller>,
     look: impl FnOnce(&aria_store::Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, GuestError> {
+    let _turn = caller.turn().await?;
     let store = inner.store.clone();
     blocking(move || look(&store).map_err(|error| refused(&error))).await?
 }

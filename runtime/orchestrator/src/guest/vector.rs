@@ -25,7 +25,10 @@ pub(crate) async fn serve(
     body: Map<String, Value>,
 ) -> Result<Value, GuestError> {
     let work = move || VectorRequest::parse(&op, body).unwrap_or_else(|| Err(GuestError::unsupported(&op)));
-    let request = blocking(work).await??;
+    let request = {
+        let _turn = caller.turn().await?;
+        blocking(work).await??
+    };
     let held = caller.lease.allows(&request.needs()?).await?;
     inner.leases.check(&caller.lease)?;
     caller.lease.spend(Kind::Vector, request.bytes())?;
