@@ -7,6 +7,7 @@ use aria_core::request::{GuestError, object};
 use aria_store::{KvChange, KvEntry, KvTable, KvWrite, KvWritten, Right, StoreError};
 use aria_types::token::{Kind, Mode};
 use serde_json::{Map, Value};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 
@@ -22,8 +23,7 @@ pub(crate) async fn serve(
     op: String,
     body: Map<String, Value>,
 ) -> Result<Value, GuestError> {
-    let KvRequest { table, op } = parse(caller, op, body).await?;
-    let request = KvRequest { table, op };
+    let request = parse(caller, op, body).await?;
     let held = caller.lease.allows(&request.needs()?).await?;
     inner.leases.check(&caller.lease)?;
     caller.lease.spend(Kind::Kv, request.bytes())?;
@@ -141,13 +141,20 @@ async fn watch(
             }
         }
         from = found.next;
-        while !found.more {
-            match written.recv().await {
-                Ok(other) if *other != table => {}
-                // Some were missed; one of them may have been ours.
-                Ok(_) | Err(RecvError::Lagged(_)) => break,
-                Err(RecvError::Closed) => return Err(bug()),
-            }
+        if !found.more {
+            next_write(&mut written, &table).await?;
+        }
+    }
+}
+
+/// Waits for a write to one table.
+async fn next_write(written: &mut Receiver<Arc<KvTable>>, table: &KvTable) -> Result<(), GuestError> {
+    loop {
+        match written.recv().await {
+            Ok(other) if *other != *table => {}
+            // Some were missed; one of them may have been ours.
+            Ok(_) | Err(RecvError::Lagged(_)) => return Ok(()),
+            Err(RecvError::Closed) => return Err(bug()),
         }
     }
 }
