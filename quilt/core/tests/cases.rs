@@ -323,7 +323,7 @@ fn t09_spent_fences_are_an_error_not_a_repeat() {
 /// Ten thousand wait for a few things; everything that is decided then is decided quickly, and owners take turns.
 #[test]
 fn t10_ten_thousand_waiters_are_served_fairly() {
-    let mut bench = Bench { ledger: Ledger::new(setup(16, 10_000)), now: Duration::ZERO };
+    let mut bench = Bench { ledger: Ledger::new(setup(16, 10_001)), now: Duration::ZERO };
     let tokens = ["kv:a:rw", "kv:a:x:rw", "kv:b:rw", "kv:a:ro"];
     let mut slowest = Vec::new();
     let mut running = vec![bench.granted(&ask("root", &["kv:a:rw", "kv:b:rw"]))];
@@ -335,6 +335,9 @@ fn t10_ten_thousand_waiters_are_served_fairly() {
         bench.waits(&request);
         slowest.push(begun.elapsed());
     }
+    let begun = Instant::now();
+    assert!(matches!(bench.submit(&of("ann", child("child", "root", &["kv:a:ro"]))), Err(Refusal::Deadlock { .. })));
+    println!("a cycle behind 10,000 waiters is found in {:?}", begun.elapsed());
     let mut order = Vec::new();
     while !running.is_empty() {
         let grant = running.remove(0);
