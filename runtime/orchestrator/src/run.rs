@@ -171,8 +171,11 @@ async fn drive(
 }
 
 /// The error in the caller's words, who knows nothing of the scope of its workspace.
-fn unscoped(error: ExecuteError, id: &InvocationId) -> ExecuteError {
-    ExecuteError { message: session::unscoped(&error.message, id), ..error }
+fn unscoped(mut error: ExecuteError, id: &InvocationId) -> ExecuteError {
+    for text in error.metadata.values_mut().chain([&mut error.message]) {
+        *text = session::unscoped(text, id);
+    }
+    error
 }
 
 /// What a look at the clock says of a living run.
