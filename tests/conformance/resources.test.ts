@@ -119,6 +119,16 @@ export class Shop {
     return reason(() => tools.call(input.tool, JSON.parse(input.inputJson)));
   }
 
+  @tool({ tokens: ["kv:naps:rw"] })
+  async nap(): Promise<void> {
+    await kv("naps").put("begun", 1);
+    await Bun.sleep(8_000);
+    await kv("naps").put("done", 1);
+  }
+
+  @tool({ tokens: ["tool:shop.nap"] })
+  async wait(): Promise<void> { await tools.call("shop.nap"); }
+
   @tool() boom(): number { throw new Error("no"); }
 
   /** Holds what the tool it calls needs: neither could ever go on. */
@@ -325,6 +335,13 @@ describe("a tool calls a tool", () => {
   test("a wait that could never end is refused, and the caller goes on", async () => {
     expect((await invoke("shop.deadlock")).output).toBe("DEADLOCK");
   }, 30_000);
+
+  test("what it called ends with it", async () => {
+    const done = await host.arc(["--json", "invoke", "shop.wait", "--timeout", "2s"]);
+    expect([done.code, (JSON.parse(done.stdout) as { error?: { code: string } }).error?.code]).toEqual([9, "DEADLINE"]);
+    // Granted only when the called tool is gone; had it lived on, it would have written before.
+    expect(await exec(["kv:naps:exclusive"], `return [await kv("naps").get("begun"), (await kv("naps").get("done")) ?? "never"];`)).toEqual([1, "never"]);
+  }, 60_000);
 
   test("a program calls a tool too", async () => {
     expect(await exec(["tool:shop.count-open"], `return typeof (await tools.call("shop.count-open"));`)).toBe("number");
