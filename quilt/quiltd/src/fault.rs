@@ -220,5 +220,28 @@ mod tests {
         check(Fault::unknown("a"), Code::NotFound, "EXECUTION_UNKNOWN", "");
         let syntax = Refusal::Syntax { text: "kv:*".into(), source: aria_types::TokenError::Wildcard { found: '*' } };
         check(syntax.into(), Code::InvalidArgument, "TOKEN_SYNTAX", "rule");
+        let too_much = quilt_core::TooMuch { resource: "cpu".into(), asked: 2, total: 1 };
+        check(Refusal::TooMuch(too_much).into(), Code::FailedPrecondition, "TOKEN_TOO_MUCH", "total");
+        let token: aria_types::ResourceToken = "kv:a:rw".parse().unwrap();
+        check(Refusal::Widened { token: token.clone() }.into(), Code::PermissionDenied, "TOKEN_WIDENED", "token");
+        let denied = quilt_core::Denied { token, owner: "ann".into(), rules: "none".into() };
+        check(Refusal::NotAllowed(denied).into(), Code::PermissionDenied, "TOKEN_NOT_ALLOWED", "fix");
+        check(Refusal::Deadlock { cycle: "a; b".into() }.into(), Code::Aborted, "DEADLOCK", "cycle");
+        check(Refusal::ParentUnknown { parent: "p".into() }.into(), Code::NotFound, "PARENT_UNKNOWN", "");
+        check(Refusal::TooDeep { max: 4 }.into(), Code::PermissionDenied, "PARENT_TOO_DEEP", "");
+        check(Refusal::FencesSpent.into(), Code::Unavailable, "FENCES_SPENT", "");
+        let over = |blocker| Refusal::WaitOver { waited_ms: 1, why: "x".into(), blocker };
+        check(over(None).into(), Code::DeadlineExceeded, "TOKEN_WAIT", "");
+        let by = quilt_core::Blocker {
+            execution_id: "e".into(),
+            owner: "bob".into(),
+            token: "kv:a:rw".into(),
+            held: "kv:a:ro".into(),
+            holds: true,
+        };
+        check(over(Some(Box::new(by))).into(), Code::DeadlineExceeded, "TOKEN_WAIT", "holder");
+        check(Fault::rules_unreadable("x"), Code::DataLoss, "RULES_UNREADABLE", "");
+        check(Fault::rule_fixed("x"), Code::FailedPrecondition, "RULE_FIXED", "");
+        check(Fault::revoked(), Code::Aborted, "LEASE_EXPIRED", "");
     }
 }

@@ -340,3 +340,30 @@ async fn damaged_rules_are_shown_and_those_of_the_configuration_hold() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "count = 3\n");
     assert_eq!(stand.run(asking(&stand, "console.log('held')", &["kv:a:rw"])).await.text(), "held\n");
 }
+
+#[tokio::test]
+async fn t06_a_frozen_program_loses_its_lease_and_its_life() {
+    let Some(stand) = start(&format!("{KV}[lease]\nttl_ms = 1500\n")).await else { return };
+    let (mut stream, first) = granted(&stand, asking(&stand, UP, &["kv:a:rw"])).await;
+    until_up(&mut stream).await;
+    let pid = programs(&stand)[0];
+    let mut frozen = 0;
+    for home in stand.cgroups() {
+        for leaf in std::fs::read_dir(home).unwrap().flatten() {
+            let listed = std::fs::read_to_string(leaf.path().join("cgroup.procs")).unwrap_or_default();
+            let freeze = leaf.path().join("cgroup.freeze");
+            if listed.lines().any(|line| line == pid.to_string()) && freeze.exists() {
+                std::fs::write(freeze, "1").unwrap();
+                frozen += 1;
+            }
+        }
+    }
+    if frozen == 0 {
+        return eprintln!("skipped: this machine's cgroups do not freeze");
+    }
+    let (waiting, _) = queued(&stand, asking(&stand, "console.log('mine')", &["kv:a:rw"])).await;
+    let served = collect(waiting).await.unwrap();
+    assert!(served.text() == "mine\n" && served.fence > first.fence);
+    stand.clean_within(Duration::from_secs(5)).await;
+    stand.idle_within(Duration::from_secs(2)).await;
+}
