@@ -3,6 +3,7 @@
 //! Nothing here does I/O, and nothing here knows bundles or cages.
 
 pub mod error;
+pub mod frame;
 pub mod token;
 
 pub use error::ErrorKind;

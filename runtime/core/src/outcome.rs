@@ -177,6 +177,7 @@ fn ended_outcome(ended: &Ended) -> Outcome {
         EndReason::PidsLimit => (FailedReason::PidsLimit, "process limit reached".into()),
         EndReason::DiskLimit => (FailedReason::DiskLimit, "disk limit reached".into()),
         EndReason::OutputTooLarge => (FailedReason::OutputTooLarge, "output limit reached".into()),
+        EndReason::DoorMisused => (FailedReason::ResultInvalid, "passed descriptors through the guest door".into()),
     };
     let detail = ended.detail.trim();
     let message = if detail.is_empty() { text } else { format!("{text}: {}", crate::guest::one_line(detail)) };
@@ -383,6 +384,7 @@ mod tests {
             (E::OutputTooLarge, "OUTPUT_TOO_LARGE"),
             (E::Shutdown, "cancelled"),
             (E::Revoked, "cancelled"),
+            (E::DoorMisused, "RESULT_INVALID"),
         ];
         for (reason, label) in ends {
             check(&[], reason, label);

@@ -226,6 +226,8 @@ pub enum EndReason {
     Shutdown,
     /// Its lease was not renewed in time, or taken away.
     Revoked,
+    /// It passed descriptors through the guest door.
+    DoorMisused,
 }
 
 /// The end of a run.

@@ -17,7 +17,11 @@ pub(crate) enum Incoming {
     Unknown,
 }
 
-pub(crate) fn request(request: ExecuteRequest, stdin: bool) -> Result<pb::ExecuteRequest, ExecuteError> {
+pub(crate) fn request(
+    request: ExecuteRequest,
+    stdin: bool,
+    direct_door: bool,
+) -> Result<pb::ExecuteRequest, ExecuteError> {
     let code_dir = request.code_dir.as_deref().map(|dir| path("code_dir", dir)).transpose()?.unwrap_or_default();
     let mut files = Vec::with_capacity(request.files.len());
     for (name, file) in request.files {
@@ -49,6 +53,7 @@ pub(crate) fn request(request: ExecuteRequest, stdin: bool) -> Result<pb::Execut
         prepare,
         shelf,
         prepare_shelf,
+        direct_door,
     };
     Ok(pb::ExecuteRequest {
         execution_id: request.execution_id,
@@ -85,6 +90,11 @@ fn limits(limits: Limits) -> pb::Limits {
     }
 }
 
+/// Whether this message says that the guest door waits to be taken.
+pub(crate) fn direct_door(message: &pb::ExecuteResponse) -> bool {
+    matches!(&message.event, Some(Event::Started(started)) if started.direct_door)
+}
+
 pub(crate) fn incoming(message: pb::ExecuteResponse) -> Incoming {
     let event = match message.event {
         None => return Incoming::Unknown,
@@ -116,6 +126,7 @@ fn ended(end: pb::Ended) -> Ended {
         pb::EndReason::Exited => EndReason::Exited(end.exit_code),
         pb::EndReason::Signalled | pb::EndReason::Unspecified => EndReason::Signalled(end.signal),
         pb::EndReason::Revoked => EndReason::Revoked,
+        pb::EndReason::DoorMisused => EndReason::DoorMisused,
         pb::EndReason::Seccomp => EndReason::Seccomp,
         pb::EndReason::Deadline => EndReason::Deadline,
         pb::EndReason::OomKilled => EndReason::OomKilled,
@@ -161,6 +172,7 @@ mod tests {
             (pb::EndReason::OutputTooLarge, EndReason::OutputTooLarge),
             (pb::EndReason::Shutdown, EndReason::Shutdown),
             (pb::EndReason::Revoked, EndReason::Revoked),
+            (pb::EndReason::DoorMisused, EndReason::DoorMisused),
         ];
         for (wire, expected) in reasons {
             let end = pb::Ended { reason: wire.into(), exit_code: 7, signal: 11, ..pb::Ended::default() };
@@ -192,7 +204,7 @@ mod tests {
             }),
             workspace: Some(Workspace { tree: "/srv/tree".into(), writable: true, collect: true }),
         };
-        let wire = request(asked.clone(), true).unwrap();
+        let wire = request(asked.clone(), true, false).unwrap();
         assert_eq!((wire.parent_execution_id.as_str(), wire.subject.as_str()), ("parent", "tool:a.b"));
         assert_eq!((wire.priority, wire.wait_ms), (7, 8));
         let program = wire.program.unwrap();
@@ -207,7 +219,7 @@ mod tests {
         assert_eq!((limits.memory_bytes, limits.pids, limits.cpu_millis), (1, 2, 3));
         assert_eq!((limits.disk_bytes, limits.wall_ms, limits.output_bytes), (4, 5, 6));
         let without = ExecuteRequest { door_frames: None, ..asked };
-        assert!(!request(without, false).unwrap().program.unwrap().guest_door);
+        assert!(!request(without, false, false).unwrap().program.unwrap().guest_door);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! stream, and the engine kills, cleans and releases. Nothing is retried here.
 
 mod convert;
+mod direct;
 mod engine;
 mod error;
 mod execute;
@@ -85,7 +86,7 @@ impl Execute for TokenApi {
         door: Option<Box<dyn ByteSource>>,
         sink: &'a mut dyn EventSink,
     ) -> BoxFuture<'a, Result<Ended, ExecuteError>> {
-        Box::pin(execute::execute(self.client(), request, stdin, door, sink))
+        Box::pin(execute::execute(self.client(), &self.socket, request, stdin, door, sink))
     }
 
     fn status(&self) -> BoxFuture<'_, Result<EngineStatus, ExecuteError>> {

@@ -143,7 +143,11 @@ impl SyncEngine for Engine {
                     drop(sender.send(message(ended(pb::EndReason::Exited))).await);
                 }
                 Script::Hang | Script::Refuse(_) => {
-                    drop(sender.send(message(Event::Started(pb::Started { sandbox_id: "s".into() }))).await);
+                    drop(
+                        sender
+                            .send(message(Event::Started(pb::Started { sandbox_id: "s".into(), direct_door: false })))
+                            .await,
+                    );
                     sender.closed().await;
                 }
             }
