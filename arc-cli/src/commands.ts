@@ -35,6 +35,7 @@ export const sections: readonly Section[] = [
       { name: "logs", summary: "Show what runs wrote and what happened to them", load: async () => (await import("./commands/logs.ts")).logs },
       { name: "leases", summary: "Show who holds which tokens, who waits, and why", load: async () => (await import("./commands/leases.ts")).leases },
       { name: "audit", summary: "Show what the device decided and did", load: async () => (await import("./commands/audit.ts")).audit },
+      { name: "secret", summary: "Values the device adds to requests of tools: set, ls, rm", load: async () => (await import("./commands/secret.ts")).secret },
       { name: "policy", summary: "Which tokens the device grants: list, add, rm", load: async () => (await import("./commands/policy.ts")).policy },
       { name: "device", summary: "Devices this user knows: init, add, key, use, ls, rm", load: async () => (await import("./commands/device.ts")).device },
     ],

@@ -13,4 +13,5 @@ export { tools } from "./tools.ts";
 export { vector } from "./vector.ts";
 export type { VectorHit, VectorItem, VectorSearch, Vectors } from "./vector.ts";
 export { files, out } from "./files.ts";
+export { secret } from "./secret.ts";
 export type { JsonObject, JsonValue } from "./json.ts";

@@ -131,6 +131,9 @@ const statuses: Rows = [
   ["OUT_OF_RANGE", "out of range", "A value is outside of what the device takes."],
   ["INTERNAL", "fault of the device", "The device failed in a way it does not explain to callers; its log does.", "arc logs"],
   ["UNKNOWN", "unknown fault", "The device failed without saying how."],
+  ["SECRET_INVALID", "not a secret", "The name, a host, the header or the value of the secret breaks a rule; the message says which. Nothing was stored."],
+  ["SECRET_UNKNOWN", "no such secret", "The device has no secret of this name. `arc secret ls` lists those it has."],
+  ["SECRETS_FULL", "too many secrets", "The device keeps at most 256 secrets. Remove one first."],
 ];
 
 export const device: readonly Explanation[] = [...calls, ...bundles, ...outcomes, ...statuses].map(([code, title, text, ...fix]) => ({ code, title, text, fix }));

@@ -228,11 +228,12 @@ pub fn plan_tool(call: ToolCall<'_>, device: &DeviceLimits) -> Result<ExecuteReq
     if frame.len() > FRAME_BYTES_MAX {
         return Err(PlanError::InputTooLarge { bytes: frame.len(), limit_bytes: FRAME_BYTES_MAX });
     }
+    let tokens = token_texts(&tool_tokens(call.tool)?);
     Ok(ExecuteRequest {
         execution_id: call.invocation.to_string(),
         owner: call.owner.to_owned(),
-        tokens: token_texts(&call.tool.tokens),
-        argv: BUN.into_iter().chain([HARNESS]).map(str::to_owned).collect(),
+        argv: runtime(&tokens).chain([HARNESS]).map(str::to_owned).collect(),
+        tokens,
         env: BTreeMap::new(),
         profile: if call.tool.spawn { Profile::Tool } else { Profile::ToolNoexec },
         code_dir: Some(call.code_dir),
@@ -279,7 +280,7 @@ pub fn plan_program(call: ProgramCall<'_>, device: &DeviceLimits) -> Result<Exec
     Ok(ExecuteRequest {
         execution_id: call.invocation.to_string(),
         owner: call.owner.to_owned(),
-        argv: BUN.into_iter().map(str::to_owned).chain([script]).chain(call.args).collect(),
+        argv: runtime(&tokens).map(str::to_owned).chain([script]).chain(call.args).collect(),
         env,
         profile: call.profile,
         code_dir: Some(call.code_dir),
@@ -307,6 +308,19 @@ fn warm(shelf: Option<String>, module: &str) -> Warm {
 fn parse_token(text: &str) -> Result<ResourceToken, PlanError> {
     text.parse::<ResourceToken>()
         .map_err(|error| PlanError::Token { text: text.chars().take(128).collect(), message: error.to_string() })
+}
+
+/// Hosts and secrets a tool names are tokens like the others.
+fn tool_tokens(tool: &Tool) -> Result<Vec<ResourceToken>, PlanError> {
+    let hosts = tool.egress.iter().map(|host| parse_token(&format!("net:{host}")));
+    let secrets = tool.secrets.iter().map(|name| parse_token(&format!("secret:{name}")));
+    tool.tokens.iter().cloned().map(Ok).chain(hosts).chain(secrets).collect()
+}
+
+/// The runtime with its options; what may use the network gets the way to it.
+fn runtime(tokens: &[String]) -> impl Iterator<Item = &'static str> + use<> {
+    let net = tokens.iter().any(|token| token.starts_with("net:"));
+    BUN.into_iter().chain(NET.into_iter().filter(move |_| net))
 }
 
 fn token_texts(tokens: &[ResourceToken]) -> Vec<String> {
