@@ -41,8 +41,7 @@ export async function neighbours(clock: Clock, table: Table, only?: readonly str
 export async function kills(clock: Clock, table: Table, rounds: number): Promise<void> {
   say(`kill latency: ${ENDLESS.join(", ")}, ${rounds} times each`);
   await load(clock, readCases(CASES).filter(({ name }) => ENDLESS.includes(name)));
-  const floor = await clock.measure<{ wall_us: number[] }>("echo", 2000);
-  const noise = new Noise({ "socket round trip of two threads": floor.wall_us });
+  const noise = new Noise(await clock.floors());
   const found = await clock.measure<{ bomb: string; times: Samples }[]>("kills", rounds);
   const all = found.flatMap(({ times }) => times.wall_us);
   const row = (name: string, samples: number[], q: number, max?: number): void =>

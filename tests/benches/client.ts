@@ -4,6 +4,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root, run } from "../stand/host.ts";
+import type { Samples } from "./table.ts";
 
 export const clock = join(root, "target/x86_64-unknown-linux-gnu/release/aria-bench");
 
@@ -37,6 +38,13 @@ export class Clock {
   async measure<T>(mode: string, rounds: number): Promise<T> {
     const stand = { root: this.#benchRoot, init: join(root, "out/bin/quilt-init"), quiltd: join(root, "out/bin/quiltd"), work: this.work, rounds };
     return JSON.parse(await must([clock, mode, JSON.stringify(stand)])) as T;
+  }
+
+  /** What says whether the machine is quiet where a section has no floor of its own: a round trip of two threads, a start of a process. */
+  async floors(): Promise<{ "socket round trip of two threads": number[]; "vfork+exec+wait": number[] }> {
+    const echo = await this.measure<Samples>("echo", 2000);
+    const start = await this.measure<Record<string, Samples>>("floor", 50);
+    return { "socket round trip of two threads": echo.wall_us, "vfork+exec+wait": start["true/bare"]?.wall_us ?? [] };
   }
 
   close(): void {

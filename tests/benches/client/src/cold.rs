@@ -27,3 +27,9 @@ pub(crate) fn measure(stand: &Stand) -> anyhow::Result<serde_json::Value> {
     }
     Ok(serde_json::to_value(interleave(&mut rows, stand.rounds)?)?)
 }
+
+/// What any start of a process costs now, for sections whose own floor would not notice a busy machine.
+pub(crate) fn floor(stand: &Stand) -> anyhow::Result<serde_json::Value> {
+    let mut rows: Vec<Box<dyn Row>> = vec![Box::new(peers::bare(stand, &stand.app()?, Payload::True)?)];
+    Ok(serde_json::to_value(interleave(&mut rows, stand.rounds)?)?)
+}

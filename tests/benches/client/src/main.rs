@@ -46,6 +46,7 @@ fn main() -> anyhow::Result<()> {
 fn measure(mode: &str, stand: &Stand) -> anyhow::Result<Value> {
     match mode {
         "cold" => cold::measure(stand),
+        "floor" => cold::floor(stand),
         "echo" => Ok(to_value(echo::round_trips(stand.rounds)?)?),
         "idle" => idle::measure(stand),
         "leaks" => leaks::measure(stand),
