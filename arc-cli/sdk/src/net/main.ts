@@ -16,7 +16,7 @@ const global = globalThis as { [DOOR]?: { ask?: Ask } };
 
 /** A program of `arc exec` has the door to itself; the SDK then shares this way to it. */
 function openDoor(fd: number): void {
-  const requests = new Requests(new Door(fd));
+  const requests = new Requests(new Door(fd), true);
   const host = {
     log: (level: string, message: string, fieldsJson: string) => console.error(`${level}: ${message}${fieldsJson === "{}" ? "" : ` ${fieldsJson}`}`),
     progress: () => undefined,
