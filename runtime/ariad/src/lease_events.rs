@@ -132,7 +132,9 @@ fn row(event: EngineEvent) -> Option<AuditEvent> {
     let (kind, reason) = match event.kind.as_str() {
         "granted" if !event.tokens.is_empty() => (AuditKind::LeaseGranted, ""),
         // A request that makes no sense asked for nothing.
-        "denied" if matches!(reason_of(&event.why), "TOKEN_SYNTAX" | "SPEC_INVALID" | "EXECUTION_EXISTS") => return None,
+        "denied" if matches!(reason_of(&event.why), "TOKEN_SYNTAX" | "SPEC_INVALID" | "EXECUTION_EXISTS") => {
+            return None;
+        }
         "denied" => (AuditKind::LeaseDenied, reason_of(&event.why)),
         "deadlock" => (AuditKind::LeaseDeadlock, "DEADLOCK"),
         "revoked" => (AuditKind::LeaseRevoked, "LEASE_REVOKED"),
