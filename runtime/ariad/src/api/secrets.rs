@@ -26,7 +26,7 @@ impl pb::secrets_server::Secrets for Secrets {
         let pb::SetSecretRequest { secret, value } = request.into_inner();
         let value = Zeroizing::new(value);
         let pb::Secret { name, hosts, header, .. } = required(secret, "secret")?;
-        let refused = |error: aria_core::secret::SecretError| invalid("SECRET_INVALID", &error.to_string());
+        let refused = |error: aria_core::secret::SecretError| invalid("SECRET_INVALID", error.to_string());
         let binding = SecretBinding::parse(&name, &hosts, &header).map_err(refused)?;
         check_value(&value).map_err(refused)?;
         let record = SecretRecord { binding, set_at: now() };
