@@ -223,7 +223,9 @@ impl Ledger {
             return Ok(Admission::Granted(grant));
         }
         if let Err(refusal) = self.may_wait(who, rank) {
-            self.withdraw(rank);
+            if let Some(waiter) = self.withdraw(rank) {
+                self.queue.turns.give_back(&who.owner, waiter.round);
+            }
             return Err(refusal);
         }
         let why = self.why(rank);

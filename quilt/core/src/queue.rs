@@ -111,6 +111,13 @@ impl Turns {
         self.next.insert(turn.owner, turn.round + 1);
     }
 
+    /// Gives a round back that was taken last, for a request that is refused after all: asking in vain costs nobody a turn.
+    pub(crate) fn give_back(&mut self, owner: &Arc<str>, round: u64) {
+        if let Some(next) = self.next.get_mut(owner).filter(|next| **next == round + 1) {
+            *next = round;
+        }
+    }
+
     fn join(&mut self, round: u64) {
         *self.waiting.entry(round).or_insert(0) += 1;
     }

@@ -417,6 +417,25 @@ fn owners_take_turns_and_priority_is_worth_four_of_them() {
 }
 
 #[test]
+fn asking_in_vain_costs_no_turn() {
+    let mut bench = Bench { ledger: Ledger::new(setup(1, 3)), now: Duration::ZERO };
+    let mut running = bench.granted(&ask("first", &[]));
+    for n in 0..3 {
+        bench.waits(&ask(&format!("ann-{n}"), &[]));
+    }
+    for n in 0..50 {
+        assert!(matches!(bench.submit(&of("bob", ask(&format!("vain-{n}"), &[]))), Err(Refusal::QueueFull { .. })));
+    }
+    bench.vacate(running);
+    running = bench.served()[0].1;
+    let bob = bench.waits(&of("bob", ask("bob", &[])));
+    bench.vacate(running);
+    running = bench.served()[0].1;
+    bench.vacate(running);
+    assert_eq!(bench.served()[0].0, bob, "after one of the others at most");
+}
+
+#[test]
 fn a_large_request_is_not_starved_by_small_ones() {
     let mut bench = bench();
     let mut small = vec![bench.granted(&of("bob", ask("small-0", &["mem:512m"])))];

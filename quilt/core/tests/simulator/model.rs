@@ -245,6 +245,8 @@ impl Model {
         } else {
             return (Answer::Waits, others);
         };
+        let round = self.waits.iter().find(|waits| waits.ask.id == ask.id).unwrap().round;
+        self.next_round.insert(ask.owner.clone(), round);
         self.waits.retain(|waits| waits.ask.id != ask.id);
         assert_eq!(self.settle(), [""; 0], "who does not come changes nothing");
         (answer, others)
