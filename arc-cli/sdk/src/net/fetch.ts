@@ -86,12 +86,8 @@ function respond(exchange: Exchange, head: Head, hop: Hop, { redirected, signal,
   const url = new URL(hop.url);
   url.hash = "";
   Object.defineProperties(response, { url: { value: url.href }, redirected: { value: redirected } });
-  if (body) forgotten.register(response, exchange);
   return response;
 }
-
-/** Nobody will read these any more. */
-const forgotten = new FinalizationRegistry<Exchange>((exchange) => exchange.close());
 
 function download(exchange: Exchange, signal: AbortSignal): ReadableStream<Uint8Array> {
   let stop: (() => void) | undefined;

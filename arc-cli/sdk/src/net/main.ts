@@ -2,14 +2,16 @@
 //!
 //! It is a convenience and no boundary: the process has no network of its own whatever happens here.
 
-import dns from "node:dns";
-import http from "node:http";
-import https from "node:https";
 import { Door } from "../frames.ts";
 import { Requests } from "../requests.ts";
 import { makeFetch } from "./fetch.ts";
 import { makeClient } from "./http.ts";
 import { EgressError, type Ask } from "./wire.ts";
+
+// Not imported: an import would fix what later importers of `{ request }` see before it is replaced here.
+const dns = require("node:dns") as typeof import("node:dns");
+const http = require("node:http") as typeof import("node:http");
+const https = require("node:https") as typeof import("node:https");
 
 const DOOR = Symbol.for("aria.door");
 const global = globalThis as { [DOOR]?: { ask?: Ask } };
