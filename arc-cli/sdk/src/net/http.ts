@@ -168,7 +168,8 @@ export class ClientRequest extends Writable {
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(ask: Ask, scheme: "http:" | "https:", args: unknown[]) {
-    super({ decodeStrings: true });
+    // Sent is not over: the answer is still to come.
+    super({ decodeStrings: true, autoDestroy: false });
     const { options, listener } = normalise(args);
     if (options.socketPath !== undefined) throw new EgressError("UNSUPPORTED", "a request over a Unix socket is not built");
     this.protocol = options.protocol ?? scheme;
