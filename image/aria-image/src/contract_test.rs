@@ -32,7 +32,9 @@ impl Tree {
             let path = format!("{}/{path}", layout.tool_root.path);
             if path.ends_with("bun") {
                 tree.file(&path, &program("/lib64/ld-linux-x86-64.so.2", &["libc.so.6"]), 0o755);
-            } else if ["proc", "tmp", "dev", "app", "in", "out", "workspace"].iter().any(|name| path.ends_with(&format!("/{name}")))
+            } else if ["proc", "tmp", "dev", "app", "in", "out", "workspace"]
+                .iter()
+                .any(|name| path.ends_with(&format!("/{name}")))
             {
                 tree.directory(&path);
             } else {
