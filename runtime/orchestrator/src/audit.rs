@@ -257,14 +257,14 @@ mod tests {
     #[test]
     fn a_flood_of_one_owner_is_counted_and_hides_nobody_elses() {
         let mut counts = Counts::default();
-        let admitted = (0..1000).filter(|n| counts.admit(event("ann", *n)).is_some()).count();
+        let admitted = (0..1000).filter(|n| counts.admit(event("ann", 1_000_000 + *n)).is_some()).count();
         assert_eq!(admitted, REFUSALS_MAX as usize);
-        assert!(counts.admit(event("bob", 5)).is_some());
-        assert!(counts.due(UnixMs(30_000), WINDOW).is_empty());
-        let rows = counts.due(UnixMs(60_000), WINDOW);
+        assert!(counts.admit(event("bob", 1_000_005)).is_some());
+        assert!(counts.due(UnixMs(1_030_000), WINDOW).is_empty());
+        let rows = counts.due(UnixMs(1_060_005), WINDOW);
         assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].owner.as_str(), rows[0].at), ("ann", UnixMs(999)));
-        assert!(counts.admit(event("ann", 60_001)).is_some());
+        assert_eq!((rows[0].owner.as_str(), rows[0].at), ("ann", UnixMs(1_000_999)));
+        assert!(counts.admit(event("ann", 1_060_006)).is_some());
     }
 
     #[test]
