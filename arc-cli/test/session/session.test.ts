@@ -22,10 +22,11 @@ beforeAll(async () => {
   await device.listenSocket(socket);
   expect((await arc(["device", "init", "--socket", socket], { env })).code).toBe(0);
 });
+// Thousands of files are removed here.
 afterAll(() => {
   device.stop();
   cleanUp();
-});
+}, 60_000);
 beforeEach(() => {
   dir = join(newDir(), "work");
   mkdirSync(join(dir, "sub/deep"), { recursive: true });
