@@ -170,7 +170,14 @@ fn main() -> Outcome<()> {
     }
     for (name, row) in names.iter().zip(&mut rows) {
         let at = |row: &mut Vec<Duration>, p| percentile(row, p);
-        println!("{name:14} p5 {:6.0} p25 {:6.0} p50 {:6.0} p90 {:6.0} p99 {:6.0} us", at(row, 5), at(row, 25), at(row, 50), at(row, 90), at(row, 99));
+        println!(
+            "{name:14} p5 {:6.0} p25 {:6.0} p50 {:6.0} p90 {:6.0} p99 {:6.0} us",
+            at(row, 5),
+            at(row, 25),
+            at(row, 50),
+            at(row, 90),
+            at(row, 99)
+        );
     }
     for _ in 0..2 {
         let caged = bench.sustained(2, Duration::from_secs(4), &|| bench.caged(true));

@@ -182,25 +182,20 @@ impl Shelves {
         if let Some(own) = own {
             self.note(&own, ask.spec.limits, Some(app));
             while let Some(ready) = self.pop(&own) {
-                match self.hand_out(ready, &ask.spec.limits) {
-                    Ok(taken) => return Some(taken),
-                    Err(sandbox) => self.throw(sandbox),
+                if let Some(taken) = self.hand_out(ready, &ask.spec.limits) {
+                    return Some(taken);
                 }
             }
         }
         self.note(&generic, ask.spec.limits, None);
         while let Some(ready) = self.pop(&generic) {
-            match self.hand_out(ready, &ask.spec.limits) {
-                Ok((mut sandbox, io)) => {
-                    if sandbox.give(app.as_fd()).is_ok() {
-                        return Some((sandbox, io));
-                    }
-                    // The directory cannot be copied: no cage of this shelf will do.
-                    self.throw(sandbox);
-                    return None;
-                }
-                Err(sandbox) => self.throw(sandbox),
+            let Some((mut sandbox, io)) = self.hand_out(ready, &ask.spec.limits) else { continue };
+            if sandbox.give(app.as_fd()).is_ok() {
+                return Some((sandbox, io));
             }
+            // The directory cannot be copied: no cage of this shelf will do.
+            self.throw(sandbox);
+            return None;
         }
         None
     }
@@ -253,8 +248,8 @@ impl Shelves {
         ready
     }
 
-    /// The call's limits instead of those it waited with.
-    fn hand_out(&self, ready: Ready, limits: &Limits) -> Result<(Sandbox, Io), Sandbox> {
+    /// The call's limits instead of those it waited with; a cage that cannot have them is thrown away.
+    fn hand_out(&self, ready: Ready, limits: &Limits) -> Option<(Sandbox, Io)> {
         // The largest file it may write was fixed when it was started, from its memory at that time.
         let fits = limits.memory_bytes <= ready.limits.memory_bytes && ready.waits();
         let Ready { sandbox, io, limits: had, .. } = ready;
@@ -265,7 +260,11 @@ impl Shelves {
         } else {
             sandbox.limit(limits)
         };
-        if fits && limited.is_ok() { Ok((sandbox, io)) } else { Err(sandbox) }
+        if fits && limited.is_ok() {
+            return Some((sandbox, io));
+        }
+        self.throw(sandbox);
+        None
     }
 
     fn throw(&self, sandbox: Sandbox) {
