@@ -1,6 +1,11 @@
 //! Key-value tables: what a write does, what it may not do, and what is left after the worst moment.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and its child says what it wrote"
+)]
 
 mod support;
 

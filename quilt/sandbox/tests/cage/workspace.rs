@@ -68,6 +68,9 @@ fn done(script: &str, change: impl FnOnce(&mut Spec)) -> Done {
     Done { sandbox, exit, stdout, stderr, _engine: engine }
 }
 
+/// What happened, to which path, and what is there now.
+type Change = (char, Vec<u8>, Vec<u8>);
+
 impl Done {
     #[track_caller]
     fn json(&self) -> serde_json::Value {
@@ -77,7 +80,7 @@ impl Done {
 
     /// `[added, changed, deleted]`, and every record as kind, path and content.
     #[track_caller]
-    fn changes(&mut self) -> ([u32; 3], Vec<(char, Vec<u8>, Vec<u8>)>) {
+    fn changes(&mut self) -> ([u32; 3], Vec<Change>) {
         assert_eq!(self.exit, Exit::Code(0), "{}{}", self.stdout, self.stderr);
         let changes = self.sandbox.changes().expect("compares");
         let counts = [changes.added, changes.changed, changes.deleted];

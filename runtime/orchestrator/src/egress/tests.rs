@@ -14,12 +14,14 @@ use super::*;
 
 const LOOPBACK: &str = "127.0.0.1/32";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+/// Requests one server remembers; no test makes more.
+const REQUESTS_MAX: usize = 64;
 const SECRET: &str = "sk_live_canary_0123456789";
 
 /// A server that takes each connection's request up to the end of its body and answers with the same bytes.
 struct Server {
     port: u16,
-    requests: mpsc::UnboundedReceiver<String>,
+    requests: mpsc::Receiver<String>,
     _task: tokio_util::task::AbortOnDropHandle<()>,
 }
 
@@ -31,7 +33,7 @@ impl Server {
     async fn with(answer: impl Into<Vec<u8>>, tls: Option<tokio_rustls::TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (sender, requests) = mpsc::unbounded_channel();
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         let answer = Arc::new(answer.into());
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -57,7 +59,7 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, seen: &mpsc::UnboundedSender<String>, answer: &[u8]) {
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, seen: &mpsc::Sender<String>, answer: &[u8]) {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     while !whole(&String::from_utf8_lossy(&bytes)) {
@@ -69,7 +71,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, seen: &mpsc::Unb
             Ok(count) => bytes.extend_from_slice(&buffer[..count]),
         }
     }
-    let _ = seen.send(String::from_utf8_lossy(&bytes).into_owned());
+    let _ = seen.try_send(String::from_utf8_lossy(&bytes).into_owned());
     let _ = stream.write_all(answer).await;
     let _ = stream.flush().await;
     if !answer.ends_with(b"<close>") {
