@@ -10,6 +10,11 @@ export interface Explanation {
 }
 
 export async function explanations(): Promise<ReadonlyMap<string, Explanation>> {
+  return new Map((await allExplanations()).map((item) => [item.code, item]));
+}
+
+/** Every page, as written. */
+export async function allExplanations(): Promise<Explanation[]> {
   const [{ own }, { device }, { tokens }, compiler] = await Promise.all([import("./explanations/own.ts"), import("./explanations/device.ts"), import("./explanations/tokens.ts"), import("./compiler/diagnostics.ts")]);
-  return new Map([...compiler.explanations, ...own, ...device, ...tokens].map((item) => [item.code, item]));
+  return [...compiler.explanations, ...own, ...device, ...tokens];
 }

@@ -39,7 +39,7 @@ const add = command({
   examples: ["arc policy add --token kv:orders:rw --owner ann", "arc policy add --kind kv --subject tool:orders.count --name orders-count"],
   async run({ token: tokens, kind: kinds, owner: owners, subject: subjects, name: rule, dryRun, context: name }, context) {
     const { ui, signal } = context;
-    if (tokens.length + kinds.length === 0) throw new UserError("ARC2045", "nothing to allow", { hint: "give at least one --token or --kind" });
+    if (tokens.length + kinds.length === 0) throw new UserError("ARC2046", "nothing to allow", { hint: "give at least one --token or --kind" });
     const asked = { name: rule ?? "", tokens: [...tokens], kinds: [...kinds], owners: [...owners], subjects: [...subjects] };
     if (dryRun) {
       ui.done({ wouldAdd: { ...asked, name: rule ?? null } }, () => `would allow ${sentence(asked)}`);

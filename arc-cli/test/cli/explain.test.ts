@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Glob } from "bun";
-import { explanations } from "../../src/explanations.ts";
+import { allExplanations, explanations } from "../../src/explanations.ts";
 import { FailedReason } from "../../src/gen/aria/v1/common_pb.ts";
 import { arc } from "./drive.ts";
 
@@ -18,6 +18,11 @@ test("every code in the source has a page, every page of ours a use", () => {
   const used = new Set(texts(src, "**/*.ts").flatMap((text) => [...text.matchAll(/"(ARC[0-9]{4})"/g)].map((match) => match[1] ?? "")));
   expect([...used].filter((code) => !all.has(code))).toEqual([]);
   expect([...all.keys()].filter((code) => /^ARC[23]/.test(code) && !used.has(code))).toEqual([]);
+});
+
+test("no code has two pages", async () => {
+  const codes = (await allExplanations()).map((item) => item.code);
+  expect(codes.filter((code, at) => codes.indexOf(code) !== at)).toEqual([]);
 });
 
 test("every reason the wire contracts name has a page", () => {

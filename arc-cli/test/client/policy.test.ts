@@ -50,7 +50,7 @@ test("the same rule again is no error", async () => {
 test("what cannot be a rule is refused before it is sent", async () => {
   const before = device.calls.length;
   const cases: [string[], string, string][] = [
-    [[], "ARC2045", "--token or --kind"],
+    [[], "ARC2046", "--token or --kind"],
     [["--token", "kv:*"], "ARC2007", "--token"],
     [["--token", "kv:orders:rw "], "ARC2007", "--token"],
     [["--kind", "kw"], "ARC2007", "kv"],
