@@ -314,7 +314,7 @@ mod tests {
             ("[node]\ndata_dir = \"/d\"\n[api.enrol]\nkey_sha256 = \"ABC\"", "api.enrol.key_sha256"),
             ("[node]\ndata_dir = \"/d\"\n[net]\nallow_addresses = [\"10.0.0.1/8\"]", "net.allow_addresses"),
             ("[node]\ndata_dir = \"/d\"\n[net.hosts]\n\"A.example\" = \"10.0.0.1\"", "net.hosts"),
-            ("[node]\ndata_dir = \"/d\"\n[net.hosts]\na = \"here\"", "hosts"),
+            ("[node]\ndata_dir = \"/d\"\n[net.hosts]\na = \"here\"", "IP address"),
             ("[node]\ndata_dir = \"/d\"\n[net]\nca_file = \"ca.pem\"", "net.ca_file"),
             ("[node]\ndata_dir = \"/d\"\n[net]\nca_file = \"/nowhere/ca.pem\"", "net.ca_file"),
             ("[node]\ndata_dir = \"/d\"\n[budget]\nkv_call_max = 1", "kv_call_max"),

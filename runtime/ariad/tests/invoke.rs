@@ -286,7 +286,7 @@ async fn the_engine_s_refusals_keep_their_reason() {
 #[tokio::test]
 async fn without_the_engine_calls_are_unavailable() {
     let daemon = Daemon::start().await;
-    std::fs::remove_file(daemon.dir.path().join("quilt.sock")).unwrap();
+    daemon.engine.stop().await;
     let client = daemon.operator().await;
     client.upload(&bundle("demo", "1.0.0")).await.unwrap();
     let status = client.invoke("demo.echo", "{}").await.unwrap_err();

@@ -13,8 +13,10 @@ use pb::sync_engine_server::{SyncEngine, SyncEngineServer};
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -36,6 +38,8 @@ struct State {
     started: AtomicUsize,
     stdin: Mutex<HashMap<String, mpsc::Sender<Option<Vec<u8>>>>>,
     last: Mutex<Option<pb::ExecuteRequest>>,
+    stop: CancellationToken,
+    server: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Engine {
@@ -44,8 +48,17 @@ impl Engine {
         let listener = UnixListener::bind(socket).unwrap();
         let service = SyncEngineServer::new(engine.clone()).max_decoding_message_size(8 << 20);
         let server = tonic::transport::Server::builder().add_service(service);
-        tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+        let stop = engine.state.stop.clone().cancelled_owned();
+        let serve = server.serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop);
+        *engine.state.server.lock().unwrap() = Some(tokio::spawn(async move { serve.await.unwrap() }));
         engine
+    }
+
+    /// Closes the socket and every connection, and waits until they are closed.
+    pub(crate) async fn stop(&self) {
+        self.state.stop.cancel();
+        let server = self.state.server.lock().unwrap().take();
+        server.unwrap().await.unwrap();
     }
 
     pub(crate) fn alive(&self) -> usize {
