@@ -15,7 +15,7 @@ mkdirSync("/tmp/a/b/c", { recursive: true });
 writeFileSync("/tmp/a/file", "here");
 c.able("dot-dot inside the cage", readFileSync("/tmp/a/b/c/../../file", "utf8") === "here");
 
-const IMAGE = new Set(["app", "bin", "dev", "etc", "in", "lib", "lib64", "out", "proc", "tmp", "usr"]);
+const IMAGE = new Set(["app", "bin", "dev", "etc", "in", "lib", "lib64", "out", "proc", "tmp", "usr", "workspace"]);
 const isImage = (names: string[]): boolean => names.length > 0 && names.every((name) => IMAGE.has(name));
 c.held("root holds only the image", isImage(list("/")), list("/").join(" "));
 const root = statSync("/", { bigint: true });

@@ -43,10 +43,10 @@ export const egress: Driver = {
     try {
       const tokens = [`net:allowed.test:${allowed.port}`, ...Object.keys(NAMES).filter((name) => !["allowed.test", "other.test"].includes(name)).map((name) => `net:${name}:${forbidden.port}`)];
       const device = { kind: "host" as const, configDir: host.configDir, host, stop: () => host.stop() };
-      for (const profile of ["tool", "tool-noexec"]) {
-        const result = await exec(device, PROGRAM, [...tokens.flatMap((token) => ["--token", token]), "--profile", profile, "--timeout", "90s"], 150_000, [String(allowed.port), String(forbidden.port)]);
+      for (const [profile, half] of [["tool", "raw"], ["tool-noexec", "raw"], ["tool", "clients"], ["tool-noexec", "clients"], ["tool-nojit", "clients"]] as const) {
+        const result = await exec(device, PROGRAM, [...tokens.flatMap((token) => ["--token", token]), "--profile", profile, "--timeout", "90s"], 150_000, [String(allowed.port), String(forbidden.port), half]);
         const verdict = judge(result, undefined);
-        findings.check(`the program holds in ${profile}`, verdict.pass && result.lines.length > 0, `${verdict.detail} ${JSON.stringify(result.ended)}`);
+        findings.check(`${half} holds in ${profile}`, verdict.pass && result.lines.length > 0, `${verdict.detail} ${JSON.stringify(result.ended)}`);
       }
       findings.check("no forbidden listener was touched", touched === 0, touched);
       findings.check("the allowed host was reached", arrived.length > 0);

@@ -1,4 +1,4 @@
-// C70: every start has randomness of its own, also where a cage was made ready before its call.
+// C70: every start has randomness of its own. Cages made ready before their call are looked at in drivers/tenants.ts.
 
 import { EngineClient } from "../engine.ts";
 import { type Driver, Findings } from "./driver.ts";
@@ -23,8 +23,7 @@ export const entropy: Driver = {
     const worker = async (): Promise<void> => {
       while (done < total) {
         done += 1;
-        // Every other one may be served by a cage that was made ready before.
-        const told = await engine.execute({ argv: ["/bin/bun", "-e", PRINT], warm: done % 2 === 0 }).done;
+        const told = await engine.execute({ argv: ["/bin/bun", "-e", PRINT] }).done;
         let values: Record<string, unknown> = {};
         try {
           values = JSON.parse(told.head) as Record<string, unknown>;
