@@ -5,10 +5,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { root, startHost, until, type Host, type Run } from "../stand/host.ts";
+import { arcProgram, root, startHost, until, type Host, type Run } from "../stand/host.ts";
 import { bundle, parts } from "./bundle-maker.ts";
 import { send, stubs } from "./device-client.ts";
-import { cageProcesses, cgroups } from "../hostile/drivers/machine.ts";
+import { cgroups } from "../hostile/drivers/machine.ts";
 
 let host: Host;
 const scratch = mkdtempSync(join(tmpdir(), "refusals-"));
@@ -217,12 +217,13 @@ describe("the daemons", () => {
     }, 60_000);
   }
   test("quiltd killed in the middle of a run: the caller is told, nothing is left, the next run works", async () => {
-    const running = host.arc(["--json", "exec", script("long.ts", "await Bun.sleep(60_000);"), "--timeout", "70s"]);
-    expect(await until(15_000, () => cageProcesses(host).length > 0)).toBe(true);
+    const argv = [arcProgram, "exec", script("long.ts", 'console.log("up"); await Bun.sleep(60_000);'), "--timeout", "70s"];
+    const running = Bun.spawn(argv, { env: { ...process.env, ARC_CONFIG_DIR: host.configDir, NO_COLOR: "1" }, stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+    const { value } = await running.stdout.getReader().read();
+    expect(new TextDecoder().decode(value)).toBe("up\n");
     const groups = cgroups(host).length;
     await host.restart("quiltd", "SIGKILL");
-    const done = await running;
-    expect(done.code).not.toBe(0);
+    expect(await running.exited).not.toBe(0);
     expect(await until(5_000, () => cgroups(host).length <= groups)).toBe(true);
     expect(await until(20_000, works)).toBe(true);
   }, 60_000);

@@ -13,10 +13,10 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Names, values and separators together, bytes.
 pub const TOTAL_BYTES_MAX: usize = 128 << 10;
 
-const REFUSED_PREFIXES: [&str; 5] = ["LD_", "BUN_", "NODE_", "SSL_", "ARIA_"];
+const REFUSED_PREFIXES: [&str; 4] = ["LD_", "BUN_", "NODE_", "SSL_"];
 const REFUSED_SUFFIX: &str = "_PROXY";
-// Read by the loader, like LD_*.
-const REFUSED_NAMES: [&str; 1] = ["GLIBC_TUNABLES"];
+// Read by the loader, like LD_*; and where the guest door is.
+const REFUSED_NAMES: [&str; 2] = ["GLIBC_TUNABLES", "ARIA_DOOR"];
 
 /// Why an environment is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum EnvError {
     },
     /// Reserved for the device.
     #[error(
-        "environment variable {name} is reserved: LD_*, BUN_*, NODE_*, SSL_*, ARIA_*, *_PROXY and GLIBC_TUNABLES cannot be set"
+        "environment variable {name} is reserved: LD_*, BUN_*, NODE_*, SSL_*, *_PROXY, GLIBC_TUNABLES and ARIA_DOOR cannot be set"
     )]
     Reserved {
         /// The name.
