@@ -25,14 +25,14 @@ e2e: binaries image ## the whole VM suite (examples, reboot, power cut, cancel, 
 	@.ci/setup cross
 	@$(BUN) tests/run.ts e2e
 
-hostile: binaries ## attack the cage: CASES=<dir> of *.ts, VM=1 in the booted image, PROFILE=tool|tool-noexec, REPORT=1
+hostile: binaries ## attack the cage: CASES=<dir> of *.ts, VM=1 in the booted image, PROFILE=tool|tool-noexec|tool-nojit, REPORT=1
 	@$(if $(VM),$(MAKE) --no-print-directory image,:)
 	@CASES="$(CASES)" VM="$(VM)" PROFILE="$(PROFILE)" FULL="$(FULL)" REPORT="$(REPORT)" $(BUN) tests/hostile/run.ts
 
-fuzz: setup ## property tests of the parsers and the ledger with CASES=<n> random inputs each (default 20000)
-	@PROPTEST_CASES=$(or $(CASES),20000) cargo test --locked --release -p aria-types -p aria-bundle -p quilt-core
+fuzz: setup ## libFuzzer on every parser at a trust border: FUZZ_SECONDS=<s> each, TARGET=<name>, MERGE=1 keeps what is new
+	@FUZZ_SECONDS="$(FUZZ_SECONDS)" TARGET="$(TARGET)" MERGE="$(MERGE)" $(BUN) tests/fuzz/run.ts
 
-bench: binaries image ## measure us and the peers in one run; prints ratios, writes out/bench.json
+bench: binaries image ## measure us and the peers in one run; prints ratios, writes out/bench.json; ONLY=G1,G5 QUICK=1 VM=1
 	@$(BUN) tests/benches/run.ts
 
 image: binaries ## assemble the image: out/image/aria-<version>-<arch>.img.zst and what direct boot needs
