@@ -80,7 +80,7 @@ export class Shop {
   async get(input: { key: string }): Promise<number> { return ((await kv<number>("shop").get(input.key)) ?? -1); }
 
   @tool({ tokens: ["kv:shop:ro"] })
-  async countOpen(): Promise<number> { return (await kv("shop").list({ limit: 1000 })).entries.length; }
+  async countOpen(): Promise<number> { return (await kv("shop").list()).length; }
 
   /** Adds to a number it holds alone, slowly enough for others to come between if they could. */
   @tool({ tokens: ["kv:counter:exclusive"] })
@@ -161,18 +161,19 @@ describe("kv from a program", () => {
   const first = await t.put("a", { n: 1, text: "ü\\u0000" });
   const second = await t.put("b/1", [1, null, "x"]);
   await t.put("b/2", 2.5);
-  const page = await t.list({ prefix: "b/", limit: 1 });
-  const rest = await t.list({ prefix: "b/", limit: 5, cursor: page.cursor! });
+  const page = await t.page({ prefix: "b/", limit: 1 });
+  const rest = await t.page({ prefix: "b/", limit: 5, cursor: page.cursor! });
   const appended = [await t.append("x"), await t.append("y")];
   return {
     rise: second > first, value: await t.get("a"), none: (await t.get("none")) === undefined, entry: (await t.entry("a"))?.version === first,
+    list: (await t.list<number | unknown[]>("b/")).map((e) => e.key),
     page: page.entries.map((e) => e.key), rest: rest.entries.map((e) => e.key), more: rest.cursor ?? "end",
     swap: (await t.cas("a", first, 1)).swapped, stale: (await t.cas("a", first, 2)).swapped, fresh: (await t.cas("c", 0, 3)).swapped,
     ordered: appended[0].key < appended[1].key,
     deleted: [await t.delete("a"), await t.delete("a")], after: (await t.get("a")) === undefined,
   };`);
     expect(answer).toEqual({
-      rise: true, value: { n: 1, text: "ü\u0000" }, none: true, entry: true, page: ["b/1"], rest: ["b/2"], more: "end",
+      rise: true, value: { n: 1, text: "ü\u0000" }, none: true, entry: true, list: ["b/1", "b/2"], page: ["b/1"], rest: ["b/2"], more: "end",
       swap: true, stale: false, fresh: true, ordered: true, deleted: [true, false], after: true,
     });
   }, 30_000);

@@ -16,6 +16,12 @@ const ariaGid = 64901;
 /** Host uids given to cages come from a block of this size, chosen by the pid of this process. */
 const uidBlock = 512;
 
+/** The rule of the image. */
+const POLICY = `[[policy]]
+name = "what an owner keeps, calls and sends along touches nobody else"
+kinds = ["kv", "vector", "tool"]
+tokens = ["fs:workspace:rw"]`;
+
 export interface HostOptions {
   /** Context name written for arc (default "dev"). */
   context?: string;
@@ -26,6 +32,8 @@ export interface HostOptions {
   /** Extra lines for aria.toml and quilt.toml, appended as they are. */
   ariaToml?: string;
   quiltToml?: string;
+  /** The engine's rules instead of the usual one. */
+  policy?: string;
 }
 
 export interface Run {
@@ -119,9 +127,7 @@ uid_count = ${uidBlock}
 code_roots = ["${dir}/aria"]
 [state]
 dir = "${dir}/quilt"
-[[policy]]
-name = "what tools keep and which tools they call is for everybody on this stand"
-kinds = ["kv", "vector", "tool"]
+${options.policy ?? POLICY}
 ${options.quiltToml ?? ""}`);
   writeFileSync(join(dir, "etc/aria.toml"), `
 [node]

@@ -5,7 +5,6 @@
 
 import { Door } from "./frames.ts";
 import { Requests, type Asked, type OnEvent, type Refusal } from "./requests.ts";
-import type { JsonValue } from "./json.ts";
 
 /** The device refused a request, or there is none. `reason` is stable: `TOKEN_MISSING`, `LEASE_EXPIRED`, `KV_FULL`, `BUDGET_EXHAUSTED`, … */
 export class AriaError extends Error {
@@ -83,7 +82,7 @@ async function* read(stream: Stream, asked: Asked): AsyncGenerator<unknown, void
 }
 
 /** JSON text of a value that is JSON, and a refusal for everything JSON would bend. */
-export function toJson(value: JsonValue): string {
+export function toJson(value: unknown): string {
   const text = JSON.stringify(value, function (this: unknown, key: string, plain: unknown) {
     const item = (this as Record<string, unknown>)[key];
     const bad = typeof plain === "bigint" || typeof plain === "function" || typeof plain === "symbol" || (typeof plain === "number" && !Number.isFinite(plain));

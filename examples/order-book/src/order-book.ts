@@ -57,14 +57,8 @@ export class OrderBook {
   /** Orders that are not delivered, by their ids. */
   @tool({ tokens: ["kv:orders:ro"], annotations: { readOnly: true, idempotent: true } })
   async open(input: { /** Ids begin with this. */ prefix?: string }): Promise<Order[]> {
-    const open: Order[] = [];
-    let cursor: string | undefined;
-    do {
-      const page = await orders.list({ prefix: input.prefix ?? "", ...(cursor === undefined ? {} : { cursor }) });
-      open.push(...page.entries.map((entry) => entry.value).filter((order) => order.filled < order.quantity));
-      cursor = page.cursor;
-    } while (cursor !== undefined);
-    return open;
+    const found = await orders.list(input.prefix);
+    return found.map((entry) => entry.value).filter((order) => order.filled < order.quantity);
   }
 
   /** What the device says to a tool that writes with a token for reading. */
