@@ -3,45 +3,59 @@
 import { lstatSync, realpathSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join, relative, resolve } from "node:path";
 
-import { command, option, positional } from "../command.ts";
+import { openBundle, signBundle } from "../bundle/layout.ts";
+import { command, flag, option, positional } from "../command.ts";
+import { configDir } from "../config.ts";
 import { projectStep } from "../compiler/session.ts";
 import { escapeLine } from "../escape.ts";
 import { Exit, UserError } from "../errors.ts";
 import { bytesText } from "../table.ts";
+import { DEFAULT_KEY, findKey, requireKey, type AuthorKey } from "../trust/keys.ts";
 
 export const build = command({
   name: "build",
   summary: "Build the project into a bundle",
-  description: "Writes NAME-VERSION.aria into the project and prints the digests. The same sources and the same arc give the same bytes.",
+  description: "Writes NAME-VERSION.aria into the project and prints the digests. Signs it with the key called default when there is one (`arc key new`). The same sources, the same key and the same arc give the same bytes.",
   args: {
     dir: positional({ value: "DIR", help: "The project; default is the current directory or the nearest above it", optional: true }),
     out: option({ value: "FILE", help: "Where to write the bundle", short: "o" }),
+    key: option({ value: "NAME", help: `Key to sign with; absent: ${DEFAULT_KEY}, if there is one` }),
+    unsigned: flag({ help: "Do not sign" }),
   },
   examples: ["arc build", "arc build --out /tmp/weather.aria"],
-  async run({ dir, out }, context) {
-    const { ui, cwd } = context;
+  async run({ dir, out, key, unsigned }, context) {
+    const { ui, cwd, env } = context;
+    if (unsigned && key !== undefined) throw new UserError("ARC2075", "--unsigned and --key exclude each other");
+    // Before the work, so that a wrong name costs nothing.
+    const signer = unsigned ? undefined : await chosenKey(configDir(env), key);
     const { built, root } = await projectStep(dir, context, async (compiled) => {
       const { buildCompiled } = await import("../compiler/build.ts");
       return { built: await buildCompiled(compiled, (step) => ui.detail(step)), root: compiled.project.root };
     });
-    const { manifest, digest, sizeBytes } = built.bundle;
+    const bytes = signer === undefined ? built.bytes : signBundle(built.bytes, signer.privatePem);
+    const { manifest, digest, sizeBytes } = openBundle(bytes);
     const path = out === undefined ? join(root, `${manifest.name}-${manifest.version}.aria`) : resolve(cwd, out);
-    writeWhole(path, built.bytes);
+    writeWhole(path, bytes);
     const { interfaceDigest, authorityDigest } = built;
     const tools = manifest.tools.map((tool) => `${manifest.name}.${tool.name}`);
-    ui.done({ file: path, name: manifest.name, version: manifest.version, digest, interfaceDigest, authorityDigest, sizeBytes, tools }, () =>
+    ui.done({ file: path, name: manifest.name, version: manifest.version, digest, interfaceDigest, authorityDigest, sizeBytes, tools, signer: signer?.keyId ?? null }, () =>
       [
         `${escapeLine(relative(cwd, path) || path)}  ${bytesText(sizeBytes)}, ${tools.length} ${tools.length === 1 ? "tool" : "tools"}: ${tools.join(" ")}`,
         `digest     ${digest}`,
         `interface  ${interfaceDigest}`,
         `authority  ${authorityDigest}`,
+        signer === undefined ? "not signed; `arc key new` makes a key" : `signed     ${signer.keyId} (${signer.name})`,
       ].join("\n"),
     );
   },
 });
 
+async function chosenKey(dir: string, name: string | undefined): Promise<AuthorKey | undefined> {
+  return name === undefined ? await findKey(dir, DEFAULT_KEY) : await requireKey(dir, name);
+}
+
 /** The file appears whole or not at all. A link stays and its target is written; what is no regular file is left alone. */
-function writeWhole(named: string, bytes: Uint8Array): void {
+export function writeWhole(named: string, bytes: Uint8Array): void {
   const path = regularFile(named);
   const draft = join(path, "..", `.${basename(path)}.${process.pid}`);
   try {

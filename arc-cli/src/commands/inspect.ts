@@ -8,10 +8,13 @@ import { BundleError } from "../bundle/error.ts";
 import { openBundle, type Bundle } from "../bundle/layout.ts";
 import { limits } from "../bundle/limits.ts";
 import type { ToolManifest } from "../bundle/manifest.ts";
+import { holds } from "../bundle/signature.ts";
 import { command, positional } from "../command.ts";
+import { configDir } from "../config.ts";
 import { escapeLine } from "../escape.ts";
 import { Exit, UserError } from "../errors.ts";
 import { bytesText } from "../table.ts";
+import { listKeys } from "../trust/keys.ts";
 
 export const inspect = command({
   name: "inspect",
@@ -19,27 +22,48 @@ export const inspect = command({
   description: "Applies every rule of the bundle format, as a device does. Exit code 2 when the file breaks one.",
   args: { file: positional({ value: "FILE", help: "A bundle made by `arc build`" }) },
   examples: ["arc inspect weather-0.1.0.aria", "arc inspect weather-0.1.0.aria --json"],
-  async run({ file }, { ui, cwd }) {
-    const bundle = open(resolve(cwd, file), file);
+  async run({ file }, { ui, cwd, env }) {
+    const bundle = readBundle(resolve(cwd, file), file).bundle;
+    const signatures = await judged(bundle, configDir(env));
     const digests = { digest: bundle.digest, interfaceDigest: interfaceDigest(bundle.manifest), authorityDigest: authorityDigest(bundle.manifest) };
-    ui.done({ ...digests, sizeBytes: bundle.sizeBytes, manifest: bundle.manifest }, () => describe(bundle, digests));
+    ui.done({ ...digests, sizeBytes: bundle.sizeBytes, signatures, manifest: bundle.manifest }, () => describe(bundle, digests, signatures));
   },
 });
 
-function open(path: string, shown: string): Bundle {
+interface Judged {
+  readonly keyId: string;
+  /** The key's name here, when it is one of this user's. */
+  readonly name: string | null;
+  /** Whether it holds; null when the key is not here to check with. */
+  readonly holds: boolean | null;
+}
+
+/** Each signature, checked with the keys on this machine; a device checks with the keys it trusts. */
+async function judged({ envelope }: Bundle, dir: string): Promise<Judged[]> {
+  if (envelope === undefined) return [];
+  const keys = await listKeys(dir);
+  return envelope.signatures.map(({ keyId }) => {
+    const key = keys.find((one) => one.keyId === keyId);
+    return { keyId, name: key?.name ?? null, holds: key === undefined ? null : holds(envelope, key.publicKey) };
+  });
+}
+
+/** Reads and checks a bundle file. */
+export function readBundle(path: string, shown: string): { bundle: Bundle; bytes: Uint8Array } {
   if (!existsSync(path)) throw new UserError("ARC1103", `${shown} does not exist`, { exit: Exit.notFound });
   const { size } = statSync(path);
   if (!statSync(path).isFile()) throw new UserError("ARC1103", `${shown} is not a file`, { exit: Exit.usage });
   try {
     if (size > limits.fileBytes) throw new BundleError("BUNDLE_TOO_LARGE", `the file is ${size} bytes, limit is ${limits.fileBytes}`);
-    return openBundle(new Uint8Array(readFileSync(path)));
+    const bytes = new Uint8Array(readFileSync(path));
+    return { bundle: openBundle(bytes), bytes };
   } catch (cause) {
     if (!(cause instanceof BundleError)) throw cause;
     throw new UserError("ARC1104", `${shown}: ${cause.message} (${cause.reason})`, { exit: Exit.usage, hint: "build it again, or ask its author for the original", details: { reason: cause.reason }, cause });
   }
 }
 
-function describe({ manifest, files, sizeBytes }: Bundle, digests: { digest: string; interfaceDigest: string; authorityDigest: string }): string {
+function describe({ manifest, files, sizeBytes }: Bundle, digests: { digest: string; interfaceDigest: string; authorityDigest: string }, signatures: readonly Judged[]): string {
   const facts: readonly (readonly [string, string])[] = [
     ["description", manifest.description],
     ["license", manifest.license],
@@ -49,10 +73,16 @@ function describe({ manifest, files, sizeBytes }: Bundle, digests: { digest: str
     ["digest", digests.digest],
     ["interface", digests.interfaceDigest],
     ["authority", digests.authorityDigest],
+    ["signed by", signatures.length === 0 ? "nobody" : signatures.map(shownSignature).join(", ")],
     ...(manifest.program ? ([["program", manifest.program.entry]] as const) : []),
   ];
   const lines = facts.filter(([, value]) => value !== "").map(([label, value]) => `  ${label.padEnd(11)}  ${escapeLine(value)}`);
   return [`${manifest.name}@${manifest.version}`, ...lines, ...manifest.tools.flatMap((tool) => describeTool(manifest.name, tool))].join("\n");
+}
+
+function shownSignature({ keyId, name, holds }: Judged): string {
+  if (holds === null) return `${keyId} (a key that is not here)`;
+  return holds ? `${keyId} (${name})` : `${keyId} (${name}): THE SIGNATURE DOES NOT HOLD`;
 }
 
 function describeTool(bundle: string, tool: ToolManifest): string[] {

@@ -54,7 +54,7 @@ const guest: Rows = [
   ["NO_DEVICE", "no device here", "Resources are on a device, and this code runs where it cannot ask one: outside a sandbox, or as a program without tokens.", "arc exec FILE --token kv:orders:ro"],
   ["VALUE_NOT_JSON", "no JSON form", "Values of tables, metadata and inputs are plain JSON: no NaN, bigint, function, Map or hole in a list."],
   ["DOOR_CLOSED", "the device ended the talk", "The way from the code to its device was closed while a request was open; the run is being ended."],
-  ["SIGNATURE_INVALID", "signature does not hold", "The bundle carries a signature that is not one of these bytes by the key it names. Build and sign it again.", "arc build"],
+  ["SIGNATURE_INVALID", "malformed signature", "The envelope, the statement in it, or the link to the bundle is not what the format says, or it is about another bundle. Build and sign it again.", "arc build"],
   ["KV_FULL", "the key-value store is full", "The owner's key-value data has reached its quota on this device. Delete what is not needed."],
 ];
 
