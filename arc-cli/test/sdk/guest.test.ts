@@ -1,7 +1,7 @@
 // What code says to its device, against a device made by hand: the harness's side of the door, a program's, and none at all.
 
-import { expect, test } from "bun:test";
-import { mkdtempSync, readSync, writeFileSync, writeSync } from "node:fs";
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, readSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -13,6 +13,7 @@ type Device = (frame: Json) => readonly Json[];
 
 const sdk = join(import.meta.dir, "../../sdk/src/index.ts");
 const directory = mkdtempSync(join(tmpdir(), "arc-guest-"));
+afterAll(() => rmSync(directory, { recursive: true }));
 
 /** Runs a program with a door on descriptor 3 and plays its device. */
 async function program(source: string, device: Device): Promise<{ stdout: string; stderr: string; exitCode: number | null }> {
