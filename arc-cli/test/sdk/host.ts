@@ -1,11 +1,12 @@
 //! A host for the harness in tests: starts it with a door on descriptor 3, sends one invoke frame, collects what comes back.
 
+import { afterAll } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const directory = mkdtempSync(join(tmpdir(), "arc-harness-"));
-process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+afterAll(() => rmSync(directory, { recursive: true }));
 const harness = await bundleHarness();
 
 async function bundleHarness(): Promise<string> {
