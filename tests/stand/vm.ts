@@ -13,6 +13,9 @@ import { brokeBeforeInit, readReady, tail, type Ready } from "./vm-console.ts";
 import { BlockServer, WriteCache, type CutOptions } from "./vm-disk.ts";
 import { Qmp } from "./vm-qmp.ts";
 
+/** A machine that has not said a word by then never will: the first comes within seconds, also on a busy host. */
+const SILENCE_MS = 120_000;
+
 export interface VmOptions {
   /** Guest memory (default 1024). */
   memoryMb?: number;
@@ -154,7 +157,8 @@ export class Vm {
       try {
         return await this.#bootOnce();
       } catch (error) {
-        if (this.retries > 0 || !brokeBeforeInit(this.console)) throw error;
+        // A console without a single word is a kernel that hung before it had one.
+        if (this.retries > 0 || !(this.console === "" || brokeBeforeInit(this.console))) throw error;
         this.retries += 1;
         console.error(`vm: the emulated kernel broke before PID 1, booting once more\n${tail(this.console, 5)}`);
       }
@@ -177,7 +181,8 @@ export class Vm {
     alive.add(qemu);
     this.#qemu = qemu;
     let ready: Ready | undefined;
-    await until((this.#options.patienceS ?? 240) * 1000, () => (ready = readReady(this.console)) !== undefined || !this.running);
+    const hung = (): boolean => this.console === "" && performance.now() - started > SILENCE_MS;
+    await until((this.#options.patienceS ?? 240) * 1000, () => (ready = readReady(this.console)) !== undefined || !this.running || hung());
     if (ready === undefined) {
       const why = this.running ? "was not ready in time" : "stopped before it was ready";
       const words = `${tail(this.console, 40)}\n${readFileSync(join(this.dir, "qemu.log"), "utf8")}`;
