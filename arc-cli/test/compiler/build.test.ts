@@ -12,13 +12,16 @@ import { build } from "../../src/compiler/build.ts";
 import { CompileError } from "../../src/compiler/diagnostics.ts";
 import { UserError } from "../../src/errors.ts";
 import type { TarEntry } from "../../src/bundle/tar.ts";
-import { call } from "../sdk/host.ts";
+import { call, cleanUp } from "../sdk/host.ts";
 
 // A type check takes half a second alone, and tests run beside other work.
 setDefaultTimeout(120_000);
 
 const scratch = mkdtempSync(join(tmpdir(), "arc-build-"));
-afterAll(() => rmSync(scratch, { recursive: true }));
+afterAll(() => {
+  cleanUp();
+  rmSync(scratch, { recursive: true });
+});
 
 function project(name: string, files: Record<string, string | Uint8Array>): string {
   const root = join(scratch, name);

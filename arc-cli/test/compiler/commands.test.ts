@@ -7,13 +7,16 @@ import { join } from "node:path";
 
 import { openBundle } from "../../src/bundle/layout.ts";
 import { runCli } from "../../src/cli.ts";
-import { call } from "../sdk/host.ts";
+import { call, cleanUp } from "../sdk/host.ts";
 
 // A type check takes half a second alone, and tests run beside other work.
 setDefaultTimeout(120_000);
 
 const scratch = mkdtempSync(join(tmpdir(), "arc-commands-"));
-afterAll(() => rmSync(scratch, { recursive: true }));
+afterAll(() => {
+  cleanUp();
+  rmSync(scratch, { recursive: true });
+});
 
 interface Ran {
   readonly code: number;

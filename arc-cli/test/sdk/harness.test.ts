@@ -1,8 +1,10 @@
 //! One call through the harness: what a tool does, and the one frame that says how it ended.
 
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 
-import { call, talk, toolModule, type Ended } from "./host.ts";
+import { call, cleanUp, talk, toolModule, type Ended } from "./host.ts";
+
+afterAll(cleanUp);
 
 async function run(body: string, input = "{}", codecs: { input?: string; output?: string } = {}): Promise<Ended> {
   return call(toolModule(body, codecs), input);

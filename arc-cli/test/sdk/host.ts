@@ -1,17 +1,26 @@
 //! A host for the harness in tests: starts it with a door on descriptor 3, sends one invoke frame, collects what comes back.
 
-import { afterAll } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const directory = mkdtempSync(join(tmpdir(), "arc-harness-"));
-afterAll(() => rmSync(directory, { recursive: true }));
-const harness = await bundleHarness();
+// Both are made when they are first needed, once for each test file.
+let made: string | undefined;
+let harness: Promise<string> | undefined;
+
+/** Removes what was made; each test file that uses this one calls it last. */
+export function cleanUp(): void {
+  if (made !== undefined) rmSync(made, { recursive: true });
+  made = harness = undefined;
+}
+
+function directory(): string {
+  return (made ??= mkdtempSync(join(tmpdir(), "arc-harness-")));
+}
 
 async function bundleHarness(): Promise<string> {
   const build = await Bun.build({ entrypoints: [join(import.meta.dir, "../../sdk/src/harness/main.ts")], target: "bun", format: "esm" });
-  const path = join(directory, "harness.js");
+  const path = join(directory(), "harness.js");
   await Bun.write(path, build.outputs[0] ?? "");
   return path;
 }
@@ -25,7 +34,7 @@ export interface Ended {
 
 /** Writes a tool module and gives its path. `body` is the function's body; `input` is its parameter. */
 export function toolModule(body: string, codecs: { input?: string; output?: string } = {}): string {
-  const path = join(directory, `tool-${crypto.randomUUID()}.js`);
+  const path = join(directory(), `tool-${crypto.randomUUID()}.js`);
   writeFileSync(path, `export const tool = { name: "t", input: ${codecs.input ?? "null"}, output: ${codecs.output ?? "null"}, streams: ${/std(out|err)/.test(body)}, async run(input) { ${body} } };\n`);
   return path;
 }
@@ -37,7 +46,8 @@ export async function call(module: string, inputJson = "{}", timeoutMs = 10_000)
 
 /** Writes these frames into the door of a new process and waits for its end. */
 export async function talk(frames: readonly object[], timeoutMs = 10_000): Promise<Ended> {
-  const child = Bun.spawn([process.execPath, "--no-install", "--env-file=/dev/null", "--config=/dev/null", harness], {
+  const script = await (harness ??= bundleHarness());
+  const child = Bun.spawn([process.execPath, "--no-install", "--env-file=/dev/null", "--config=/dev/null", script], {
     stdio: ["ignore", "pipe", "pipe", "pipe"],
     env: { HOME: "/tmp", PATH: "/bin" },
     timeout: timeoutMs,
