@@ -62,7 +62,10 @@ fn nothing_of_the_host_can_be_seen() {
     std::fs::remove_file(&host).expect("removed");
     let seen = run.json();
     all_in(&seen["absent"], &["ENOENT", "EACCES", "ENOTDIR"]);
-    assert_eq!(seen["root"], json!(["app", "bin", "dev", "etc", "in", "lib", "lib64", "out", "proc", "tmp", "workspace"]));
+    assert_eq!(
+        seen["root"],
+        json!(["app", "bin", "dev", "etc", "in", "lib", "lib64", "out", "proc", "tmp", "workspace"])
+    );
     assert_eq!(seen["dev"], json!(["full", "null", "random", "urandom", "zero"]));
     assert!(!run.stdout.contains("canary"));
 }
