@@ -186,11 +186,11 @@ async fn one_address_does_not_take_every_handshake() {
         idle.push(socket.connect(daemon.listen.parse().unwrap()).await.unwrap());
     }
     Client::tls(&daemon.listen, &key).await.expect("another address gets in");
-    // Only who came too late was turned away.
-    let last = idle.last_mut().unwrap();
-    assert!(matches!(tokio::time::timeout(Duration::from_secs(2), last.read(&mut [0; 1])).await, Ok(Ok(0) | Err(_))));
+    // Only who came too late was turned away; a busy machine is slow to say so.
     let open = tokio::time::timeout(Duration::from_millis(10), idle[500].read(&mut [0; 1])).await;
     assert!(open.is_err(), "{open:?}");
+    let last = idle.last_mut().unwrap();
+    assert!(matches!(tokio::time::timeout(Duration::from_secs(20), last.read(&mut [0; 1])).await, Ok(Ok(0) | Err(_))));
 }
 
 #[tokio::test]
