@@ -179,7 +179,7 @@ describe("what a program tries", () => {
     const { value } = await first.stdout.getReader().read();
     expect(Buffer.from(value ?? []).toString()).toContain("a.txt");
     const second = await exec(`console.log(fs.readdirSync(".").join());`, ["--timeout", "10s"], other);
-    expect([second.code, second.stdout, first.exitCode]).toEqual([0, "mine\n", null]);
+    expect([second.code, second.stdout, second.stderr, first.exitCode]).toEqual([0, "mine\n", "", null]);
     first.stdin.end();
     expect(await first.exited).toBe(0);
   });

@@ -4,6 +4,7 @@
 //! descriptor of that execution's door, once. From then on the engine has no part in the door.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,15 @@ const ID_BYTES: usize = 32;
 /// A caller knows what it wants before it connects, and the first frames of a program that reads are gone at once.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-type Waiting = Arc<Mutex<HashMap<String, oneshot::Receiver<OwnedFd>>>>;
+type Waiting = Arc<Mutex<HashMap<String, Door>>>;
+
+/// A door nobody has taken yet.
+#[derive(Debug)]
+struct Door {
+    ready: oneshot::Receiver<OwnedFd>,
+    /// Dropped when the door is taken.
+    _untaken: oneshot::Sender<Infallible>,
+}
 
 /// Doors by execution id.
 #[derive(Debug, Default)]
@@ -36,10 +45,11 @@ pub(crate) struct Doors(Waiting);
 pub(crate) struct Offer {
     waiting: Waiting,
     execution_id: String,
+    taken: oneshot::Receiver<Infallible>,
     _writer: AbortOnDropHandle<()>,
 }
 
-fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<String, oneshot::Receiver<OwnedFd>>> {
+fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<String, Door>> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -50,6 +60,7 @@ impl Doors {
         door.set_nonblocking(true)?;
         let mut door = UnixStream::from_std(door)?;
         let (ready, waits) = oneshot::channel();
+        let (untaken, taken) = oneshot::channel();
         let writer = tokio::spawn(async move {
             for each in frames {
                 if door.write_all(&frame::encode(&each)).await.is_err() {
@@ -59,13 +70,21 @@ impl Doors {
             // Nobody may want it any more.
             let _ = door.into_std().map(|door| ready.send(door.into()));
         });
-        lock(&self.0).insert(execution_id.clone(), waits);
-        Ok(Offer { waiting: Arc::clone(&self.0), execution_id, _writer: AbortOnDropHandle::new(writer) })
+        lock(&self.0).insert(execution_id.clone(), Door { ready: waits, _untaken: untaken });
+        Ok(Offer { waiting: Arc::clone(&self.0), execution_id, taken, _writer: AbortOnDropHandle::new(writer) })
     }
 
     async fn take(&self, execution_id: &str) -> Option<OwnedFd> {
-        let waits = lock(&self.0).remove(execution_id)?;
-        waits.await.ok()
+        let door = lock(&self.0).remove(execution_id)?;
+        door.ready.await.ok()
+    }
+}
+
+impl Offer {
+    /// Waits until the door is taken, a bounded time: a program that was quick may be gone before its caller has come for the
+    /// door, and what it wrote there is still to be read.
+    pub(crate) async fn taken(mut self) {
+        drop(tokio::time::timeout(ANSWER_MAX, &mut self.taken).await);
     }
 }
 
@@ -162,5 +181,17 @@ mod tests {
         assert_eq!(write.write(b"y").unwrap_err().kind(), io::ErrorKind::BrokenPipe, "nobody holds the other end");
         (&theirs).write_all(b"z").unwrap();
         assert_eq!(receive(&ours, &mut [0; 16]).unwrap(), (1, false));
+    }
+
+    #[tokio::test]
+    async fn an_offer_knows_when_it_was_taken() {
+        let doors = Doors::default();
+        let offered =
+            |id: &str| doors.offer(id.into(), std::os::unix::net::UnixStream::pair().unwrap().1.into(), Vec::new());
+        let (first, second) = (offered("first").unwrap(), offered("second").unwrap());
+        assert!(doors.take("first").await.is_some());
+        first.taken().await;
+        let waits = tokio::time::timeout(Duration::from_millis(20), second.taken()).await;
+        assert!(waits.is_err(), "nobody has come for it");
     }
 }

@@ -205,6 +205,12 @@ async fn finish(shared: &Arc<Shared>, started: Started, lease: &Lease, outbox: O
     lease.release();
     report(found, seen, events).await;
     cage.destroy().await;
+    if let Some(offer) = offer {
+        tokio::select! {
+            () = offer.taken() => {}
+            () = events.closed() => {}
+        }
+    }
 }
 
 /// Renews the lease while the program can act, tells the caller, and says through `revoked` when the lease is over.
