@@ -4,6 +4,7 @@
 // `startHost()` started and removes what it made.
 
 import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, closeSync } from "node:fs";
+import { connect } from "node:net";
 import { join, resolve } from "node:path";
 
 export const root = resolve(import.meta.dir, "../..");
@@ -87,6 +88,17 @@ export async function until(ms: number, condition: () => boolean | Promise<boole
   return false;
 }
 
+/** Whether somebody listens on a Unix socket. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      done(true);
+    });
+    socket.on("error", () => done(false));
+  });
+}
+
 interface Ready {
   listen: string;
   node_id: string;
@@ -153,7 +165,8 @@ ${options.ariaToml ?? ""}`);
   const start = {
     async quiltd(): Promise<void> {
       launch("quiltd", [join(root, "out/bin/quiltd"), "--config", join(dir, "etc/quilt.toml")]);
-      const up = await until(15_000, () => existsSync(quiltSocket) || daemons.quiltd?.exitCode !== null);
+      // The path alone may be a killed engine's.
+      const up = await until(15_000, async () => (await answers(quiltSocket)) || daemons.quiltd?.exitCode !== null);
       if (!up || daemons.quiltd?.exitCode !== null) throw new HostError(`quiltd did not start:\n${tail("quiltd")}`);
     },
     async ariad(): Promise<void> {
