@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
@@ -21,6 +21,8 @@ use crate::wire::{self, Descriptors, Order};
 use crate::{Access, Config, Io, Layer, Limits, OpenError, Profile, SpawnError, Spec, Workspace};
 use crate::{init, probe, spec, steps, workspace};
 
+/// What launchers are made for before there was a call.
+const EXPECTED: Limits = Limits { memory_bytes: 256 << 20, pids: 64, cpu_millis: 1000, disk_bytes: 64 << 20 };
 /// Inodes of `/tmp` and of `/out`.
 const INODES: u64 = 16_384;
 /// Inodes of `/workspace`: what a tree may hold, and its root.
@@ -75,7 +77,8 @@ impl Engine {
         probe::require(&layers)?;
         recover(cgroup.as_ref())?;
         let life = random().map_err(|source| OpenError::Config { what: format!("no random numbers: {source}") })?;
-        let recipe = Recipe { cgroup, init: config.init, rootfs, life, made: AtomicU64::new(0) };
+        let recipe =
+            Recipe { cgroup, init: config.init, rootfs, life, made: AtomicU64::new(0), limits: Mutex::new(EXPECTED) };
         let pool = Pool::open(recipe, config.pool).map_err(OpenError::Launcher)?;
         // The first launcher proves namespaces, mounts and pivot.
         pool.prove().map_err(OpenError::Launcher)?;
@@ -100,8 +103,11 @@ impl Engine {
         let inner = &self.inner;
         let lease = inner.uids.take().ok_or(SpawnError::NoUid { uid_count: inner.uids.count() })?;
         let mut launcher = inner.pool.take(haste)?;
-        match start(&launcher, &lease, &spec, code) {
+        match start(&mut launcher, &lease, &spec, code) {
             Ok((kept, io)) => {
+                if haste == Haste::Call {
+                    inner.pool.expect(spec.limits);
+                }
                 let parts = Parts { launcher, lease, kept, _engine: inner.clone() };
                 Ok((Sandbox::new(parts), io))
             }
@@ -146,8 +152,8 @@ pub(crate) struct Kept {
     pub(crate) workspace: Option<(OwnedFd, OwnedFd)>,
 }
 
-fn start(launcher: &Launcher, lease: &Lease, spec: &Spec, code: Code) -> Result<(Kept, Io), SpawnError> {
-    launcher.leaf.cgroup().limit(launcher.leaf.name(), &spec.limits).map_err(at("cgroup-limits"))?;
+fn start(launcher: &mut Launcher, lease: &Lease, spec: &Spec, code: Code) -> Result<(Kept, Io), SpawnError> {
+    launcher.limit(&spec.limits).map_err(at("cgroup-limits"))?;
     let order = order(spec, lease.uid(), code);
     let text = match init::encode(&order).map_err(at("order"))? {
         Some(text) => text,

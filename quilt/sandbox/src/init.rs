@@ -30,6 +30,7 @@ pub fn main() -> i32 {
 
 fn launcher() -> io::Result<()> {
     sys::close_from(3, u32::MAX)?;
+    nix::unistd::chdir("/")?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let control = sys::borrow(CONTROL);
     let Some(start) = wire::receive_start(control)? else { return Ok(()) };

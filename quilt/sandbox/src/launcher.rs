@@ -13,7 +13,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use crate::cgroup::{self, Cgroup};
 use crate::wire::{self, RECORD_BYTES, Record, Start};
-use crate::{SpawnError, steps, sys};
+use crate::{Limits, SpawnError, steps, sys};
 
 /// Longest wait for a template or a start. Normally it is a few milliseconds; a machine this slow is broken.
 const WAIT_MAX: Duration = Duration::from_secs(20);
@@ -67,6 +67,8 @@ pub(crate) struct Launcher {
     control: OwnedFd,
     /// CPU time spent before there was a program, microseconds.
     pub(crate) cpu_us_before: u64,
+    /// What its leaf is limited to.
+    limits: Limits,
 }
 
 /// A child process that is killed and waited for when dropped.
@@ -121,6 +123,7 @@ impl Launcher {
         name: String,
         init: &Path,
         rootfs: &str,
+        limits: Limits,
     ) -> Result<Launcher, SpawnError> {
         let leaf = Leaf::create(cgroup, name).map_err(at("leaf"))?;
         let (control, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -137,7 +140,8 @@ impl Launcher {
             }
         };
         let pid = child.id();
-        let mut launcher = Launcher { child: Reaped { child, pidfd }, leaf, control, cpu_us_before: 0 };
+        let mut launcher = Launcher { child: Reaped { child, pidfd }, leaf, control, cpu_us_before: 0, limits };
+        cgroup.limit(launcher.leaf.name(), &limits).map_err(at("cgroup-limits"))?;
         cgroup.enter(launcher.leaf.name(), pid).map_err(at("enter-leaf"))?;
         let start = Start { rootfs: rootfs.into(), parent: std::process::id() };
         wire::send_start(launcher.control.as_fd(), &start).map_err(at("start-message"))?;
@@ -162,6 +166,21 @@ impl Launcher {
     /// Whether it is still parked.
     pub(crate) fn alive(&self) -> bool {
         readable(self.child.pidfd.as_fd(), Duration::ZERO).is_ok_and(|ended| !ended)
+    }
+
+    /// Replaces the limits of the leaf; those it has cost nothing.
+    pub(crate) fn limit(&mut self, limits: &Limits) -> io::Result<()> {
+        let had = self.limits;
+        if *limits == (Limits { disk_bytes: limits.disk_bytes, ..had }) {
+            return Ok(());
+        }
+        if *limits == (Limits { disk_bytes: limits.disk_bytes, cpu_millis: limits.cpu_millis, ..had }) {
+            self.leaf.cgroup().limit_cpu(self.leaf.name(), limits.cpu_millis)?;
+        } else {
+            self.leaf.cgroup().limit(self.leaf.name(), limits)?;
+        }
+        self.limits = *limits;
+        Ok(())
     }
 
     pub(crate) fn control(&self) -> BorrowedFd<'_> {
@@ -205,7 +224,6 @@ fn execute(init: &Path, control: OwnedFd) -> io::Result<Child> {
     Command::new(init)
         .arg0("quilt-init")
         .env_clear()
-        .current_dir("/")
         .stdin(Stdio::from(control))
         .stdout(Stdio::null())
         .stderr(Stdio::null())

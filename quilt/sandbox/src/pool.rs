@@ -9,15 +9,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::SpawnError;
 use crate::cgroup::{Cgroup, LEAF_PREFIX};
 use crate::launcher::{Launcher, at};
+use crate::{Limits, SpawnError};
 
 /// Threads that make launchers. Making one is mostly waiting for the kernel to move it into its leaf.
 const MAKERS: usize = 2;
 /// Pause after a failure nobody was waiting for.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// While others are ready, refilling can wait until the call that took one has had the processor to itself.
+/// While nobody waits, refilling can wait until the call that took one has had the processor to itself.
 const REFILL_PAUSE: Duration = Duration::from_millis(10);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -30,13 +30,16 @@ pub(crate) struct Recipe {
     /// Distinguishes this life of the engine from all others in leaf names.
     pub(crate) life: u32,
     pub(crate) made: AtomicU64,
+    /// Those of the last call: the next one is likely to have the same.
+    pub(crate) limits: Mutex<Limits>,
 }
 
 impl Recipe {
     fn make(&self) -> Result<Launcher, SpawnError> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let name = format!("{LEAF_PREFIX}{:08x}-{number}", self.life);
-        Launcher::start(&self.cgroup, name, &self.init, &self.rootfs)
+        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        Launcher::start(&self.cgroup, name, &self.init, &self.rootfs, limits)
     }
 }
 
@@ -116,6 +119,10 @@ impl Pool {
     pub(crate) fn take(&self, haste: Haste) -> Result<Launcher, SpawnError> {
         let deadline = Instant::now() + WAIT_MAX;
         let mut state = self.shared.lock();
+        if let Some(launcher) = state.pop(haste, self.shared.size).filter(Launcher::alive) {
+            self.shared.changed.notify_all();
+            return Ok(launcher);
+        }
         state.waiting += 1;
         state.ahead += usize::from(haste == Haste::Ahead);
         self.shared.changed.notify_all();
@@ -149,6 +156,11 @@ impl Pool {
         result
     }
 
+    /// Launchers are made for these limits from now on.
+    pub(crate) fn expect(&self, limits: Limits) {
+        *self.shared.recipe.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
     /// How many are parked right now.
     pub(crate) fn ready(&self) -> usize {
         self.shared.lock().ready.len()
@@ -175,19 +187,21 @@ impl Drop for Pool {
 
 fn keep_filled(shared: &Shared) {
     let mut state = shared.lock();
-    let mut rested = false;
+    let mut rest_until = None;
     while !state.closing {
         let wanted = shared.size + state.waiting;
         if state.ready.len() + state.making >= wanted {
+            rest_until = None;
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         }
-        if state.waiting == 0 && !state.ready.is_empty() && !rested {
-            state = shared.changed.wait_timeout(state, REFILL_PAUSE).unwrap_or_else(PoisonError::into_inner).0;
-            rested = true;
+        let now = Instant::now();
+        let left = rest_until.get_or_insert_with(|| now + REFILL_PAUSE).saturating_duration_since(now);
+        if state.waiting == 0 && !left.is_zero() {
+            state = shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             continue;
         }
-        rested = false;
+        rest_until = None;
         state.making += 1;
         drop(state);
         let made = shared.recipe.make();

@@ -98,16 +98,9 @@ impl Sandbox {
         self.parts.launcher.cpu_us_before = self.counters().cpu_us;
     }
 
-    /// Replaces the limits that the kernel keeps for the cage as a whole.
-    pub(crate) fn limit(&self, limits: &Limits) -> io::Result<()> {
-        let leaf = &self.parts.launcher.leaf;
-        leaf.cgroup().limit(leaf.name(), limits)
-    }
-
-    /// Replaces the share of a processor alone.
-    pub(crate) fn limit_cpu(&self, millis: u32) -> io::Result<()> {
-        let leaf = &self.parts.launcher.leaf;
-        leaf.cgroup().limit_cpu(leaf.name(), millis)
+    /// Replaces the limits that the kernel keeps for the cage as a whole; those it has cost nothing.
+    pub(crate) fn limit(&mut self, limits: &Limits) -> io::Result<()> {
+        self.parts.launcher.limit(limits)
     }
 
     /// What the cage is charged for at this moment.

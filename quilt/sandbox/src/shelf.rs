@@ -7,7 +7,7 @@
 //! Two kinds. A *generic* shelf serves every call of the same shape (arguments, environment, profile, limits of the disk): its
 //! cages have run nothing of any call, and get a copy of the call's directory into `/app` when they are taken. An *own* shelf
 //! belongs to one owner, one directory and one key: its cages have that directory mounted and may have run code from
-//! it. Such code gets next to no processor time while it waits, and a cage that says anything at its door is thrown away.
+//! it. Soon after it is ready such code gets next to no processor time, and a cage that says anything at its door is thrown away.
 //!
 //! How many a shelf keeps is decided in `quilt_core::shelf`. When the host runs short of memory all shelves are emptied.
 
@@ -31,6 +31,10 @@ use crate::{Engine, Io, Limits, Profile, Sandbox, Spec};
 const SHELVES_MAX: usize = 64;
 /// Processor share of an own cage that waits, thousandths of a core.
 const WAITING_CPU_MILLIS: u32 = 10;
+/// Replacing one leaves the processor to the call that took it for so long.
+const REST: Duration = Duration::from_millis(5);
+/// How long after it is ready it keeps its share: a runtime has things to finish after a start, and would do it during the call.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// Bounds of all shelves of an engine.
 #[derive(Clone, Copy, Debug)]
@@ -96,9 +100,17 @@ struct Ready {
     io: Io,
     limits: Limits,
     memory_bytes: u64,
+    /// When to slow it down; `None`: it is slow, or need not be.
+    settled: Option<Duration>,
 }
 
 impl Ready {
+    /// From now on it gets next to no processor time.
+    fn slow_down(&mut self) -> io::Result<()> {
+        self.settled = None;
+        self.sandbox.limit(&Limits { cpu_millis: WAITING_CPU_MILLIS, ..self.limits })
+    }
+
     /// Still there, and nothing said since it was ready.
     fn waits(&self) -> bool {
         let quiet = |fd: &OwnedFd| readable(fd.as_fd(), Duration::ZERO).is_ok_and(|ready| !ready);
@@ -117,6 +129,8 @@ struct Shelf {
     making: usize,
     /// After a cage that did not get ready: nothing is made until then.
     failed_until: Option<Duration>,
+    /// After the first take that nothing was made for yet: nothing is made until then.
+    rest_until: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -237,14 +251,20 @@ impl Shelves {
         let mut demand = Demand::default();
         demand.note(now);
         let (id, ready) = (id.clone(), VecDeque::new());
-        state.shelves.push(Shelf { id, limits, code, demand, ready, making: 0, failed_until: None });
+        state.shelves.push(Shelf { id, limits, code, demand, ready, making: 0, failed_until: None, rest_until: None });
         self.shared.changed.notify_all();
     }
 
     fn pop(&self, id: &Id) -> Option<Ready> {
         let mut state = self.shared.lock();
-        let ready = state.shelves.iter_mut().find(|shelf| shelf.id == *id)?.ready.pop_front();
-        self.shared.changed.notify_all();
+        let now = self.shared.now();
+        let shelf = state.shelves.iter_mut().find(|shelf| shelf.id == *id)?;
+        let ready = shelf.ready.pop_front();
+        shelf.rest_until.get_or_insert(now + REST);
+        // Waking somebody costs this call a processor; while there are others, the keepers come by soon enough.
+        if shelf.ready.is_empty() {
+            self.shared.changed.notify_one();
+        }
         ready
     }
 
@@ -252,15 +272,8 @@ impl Shelves {
     fn hand_out(&self, ready: Ready, limits: &Limits) -> Option<(Sandbox, Io)> {
         // The largest file it may write was fixed when it was started, from its memory at that time.
         let fits = limits.memory_bytes <= ready.limits.memory_bytes && ready.waits();
-        let Ready { sandbox, io, limits: had, .. } = ready;
-        let limited = if *limits == had {
-            Ok(())
-        } else if *limits == (Limits { cpu_millis: limits.cpu_millis, ..had }) {
-            sandbox.limit_cpu(limits.cpu_millis)
-        } else {
-            sandbox.limit(limits)
-        };
-        if fits && limited.is_ok() {
+        let Ready { mut sandbox, io, .. } = ready;
+        if fits && sandbox.limit(limits).is_ok() {
             return Some((sandbox, io));
         }
         self.throw(sandbox);

@@ -1,10 +1,12 @@
 //! What a guest asks of its host while it runs.
 //!
-//! Each request is a task. A guest has at most [`REQUESTS_MAX`] of them, their bytes and those of their answers are bounded, and
+//! A request that has to wait is a task. A guest has at most [`REQUESTS_MAX`] of them, their bytes and those of their answers are bounded, and
 //! an answer waits until the guest takes it: whoever asks without reading is held up, and nobody else. All end with the run.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use aria_core::InvocationId;
 use aria_core::guest::FRAME_BYTES_MAX;
@@ -136,7 +138,7 @@ impl Door {
         }
         let Some(permit) = acquire(&self.requests, frame_bytes).await else { return };
         let (inner, caller) = (Arc::clone(&self.inner), Arc::clone(&self.caller));
-        let task = self.tasks.spawn(async move {
+        let mut work: BoxFuture<'static, ()> = Box::pin(async move {
             let room = caller.way.room(answer_bytes(&request.op)).await;
             let op = request.op.clone();
             let done = dispatch(&inner, &caller, request).await;
@@ -148,7 +150,11 @@ impl Door {
                 caller.way.answer(id, done, room).await;
             }
         });
-        self.caller.way.working(id, task);
+        // Most are done at once; only one that has to wait becomes a task.
+        if poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await.is_pending() {
+            let task = self.tasks.spawn(work);
+            self.caller.way.working(id, task);
+        }
     }
 
     /// Ends a request that goes on, for example a watch.

@@ -3,6 +3,8 @@
 //! Every change of a table has a version, one more than the change before. A value is stored once, as the change that made it;
 //! the last few changes that are no longer current are kept for those who watch.
 
+use std::sync::TryLockError;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::db::{count, doing, int, lock};
@@ -132,13 +134,18 @@ impl Store {
         self.inner.state.writer.submit(work, done);
     }
 
-    /// The value of a key.
+    /// The value of a key. Waits while others read.
     pub fn kv_get(&self, table: &KvTable, key: &str) -> Result<Option<KvEntry>, StoreError> {
-        let sql = "SELECT kv_row.key, kv_row.version, value FROM kv_table JOIN kv_row ON tbl = id
-            JOIN kv_change ON seq = (id << 40) + kv_row.version WHERE owner = ?1 AND name = ?2 AND kv_row.key = ?3";
-        let reads = lock(&self.inner.state.reads);
-        let mut statement = reads.prepare_cached(sql).map_err(doing("read a value"))?;
-        statement.query_row([&table.owner, &table.path, key], entry).optional().map_err(doing("read a value"))
+        get(&lock(&self.inner.state.reads), table, key)
+    }
+
+    /// The same for a thread that must not wait: `None` while others read. One look at a few pages of the database.
+    pub fn kv_get_at_once(&self, table: &KvTable, key: &str) -> Option<Result<Option<KvEntry>, StoreError>> {
+        match self.inner.state.reads.try_lock() {
+            Ok(reads) => Some(get(&reads, table, key)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(get(&poisoned.into_inner(), table, key)),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Entries whose keys begin with `prefix` and come after `after`, up to `limit` or until a page is full.
@@ -232,6 +239,13 @@ impl Place {
 /// Where a change is among all changes.
 pub(crate) fn seq(table: i64, version: u64) -> i64 {
     (table << VERSION_BITS) | int(version)
+}
+
+fn get(reads: &Connection, table: &KvTable, key: &str) -> Result<Option<KvEntry>, StoreError> {
+    let sql = "SELECT kv_row.key, kv_row.version, value FROM kv_table JOIN kv_row ON tbl = id
+        JOIN kv_change ON seq = (id << 40) + kv_row.version WHERE owner = ?1 AND name = ?2 AND kv_row.key = ?3";
+    let mut statement = reads.prepare_cached(sql).map_err(doing("read a value"))?;
+    statement.query_row([&table.owner, &table.path, key], entry).optional().map_err(doing("read a value"))
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<KvEntry> {

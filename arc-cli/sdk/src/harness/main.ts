@@ -21,28 +21,6 @@ interface LoadedTool {
   readonly streams?: boolean;
 }
 
-/** Set at the first result or failure: a call has one end. */
-let ended = false;
-
-async function fail(kind: "threw" | "result", error: unknown): Promise<void> {
-  if (ended) return;
-  ended = true;
-  const tooLarge = kind === "result" && error instanceof CodecError && error.name === "OutputTooLarge";
-  await door.writeLast({ failure: { kind: tooLarge ? "too-large" : kind, ...describe(error) } });
-}
-
-async function succeed(outputJson: string): Promise<void> {
-  if (ended) return;
-  ended = true;
-  try {
-    await door.writeLast({ result: { outputJson } });
-  } catch (error) {
-    if (!(error instanceof FrameTooLarge)) throw error;
-    ended = false;
-    await fail("result", new CodecError(`the answer does not fit a frame of ${FRAME_BYTES_MAX} bytes; write large data to a file with out()`, "OutputTooLarge"));
-  }
-}
-
 /** Anything can be thrown, also objects whose getters throw. */
 function describe(error: unknown): { name: string; message: string; stack: string } {
   try {
@@ -88,15 +66,20 @@ interface HostFrame {
  * for the call. A module that cannot be loaded ends the process; the call that meets the same error gets it from a process of
  * its own.
  */
-async function readCall(): Promise<HostFrame> {
+async function serve(): Promise<void> {
   const frame = (await door.read()) as HostFrame;
   openDoor();
-  if (frame.prepare === undefined) return frame;
+  if (frame.prepare === undefined) return call.serve(frame);
   await rehearse();
   const { module } = frame.prepare;
   if (typeof module === "string") loaded = { module, content: (await import(module)) as Loaded };
   door.writeReady();
-  return (await door.read()) as HostFrame;
+  await waitAndServe(door, call);
+}
+
+/** While it waits nothing else of this program runs, and it wakes up right here. */
+async function waitAndServe(door: Door, call: Call): Promise<void> {
+  await call.serve((door.readNow()?.frame ?? (await door.read())) as HostFrame);
 }
 
 interface Loaded {
@@ -111,13 +94,16 @@ async function load(module: string): Promise<Loaded> {
   return loaded?.module === module ? loaded.content : ((await import(module)) as Loaded);
 }
 
-/** The first pass through any code takes many times as long as the next, so it is made while nobody waits. */
+/** The first pass through any code takes many times as long as the next, so it is made while nobody waits: a call at a door of its own. */
 async function rehearse(): Promise<void> {
   const codec: Codec = { object: { text: null, when: { date: 1 }, list: { array: null } } };
   const tool: LoadedTool = { name: "", run: (input) => input, input: codec, output: codec };
   loaded = { module: "", content: { tool } };
-  const outputJson = await answer((await load("")).tool, '{"text":"x","when":"2000-01-01T00:00:00.000Z","list":[1,true,null]}');
-  encodeFrame({ result: { outputJson } });
+  const frame = encodeFrame({ invoke: { module: "", inputJson: '{"text":"x","when":"2000-01-01T00:00:00.000Z","list":[1,true,null]}' } });
+  const readSync = (_fd: number, piece: Uint8Array): number => (piece.set(frame), frame.length);
+  const writeSync = (_fd: number, _bytes: Uint8Array, _at: number, length: number): number => length;
+  const stage = new Door(-1, { readSync, writeSync, write: () => undefined });
+  await waitAndServe(stage, new Call(stage));
 }
 
 /** Runs the tool once: its answer as JSON text. */
@@ -127,27 +113,52 @@ async function answer(tool: LoadedTool, inputJson: string): Promise<string> {
   return encoded(tool, value);
 }
 
-async function readInvoke(): Promise<{ module: string; inputJson: string }> {
-  const { module, inputJson } = (await readCall()).invoke ?? {};
-  if (typeof module !== "string") throw new Error("the first frame is not an invoke frame");
-  // The JSON mapping leaves out what is empty.
-  return { module, inputJson: typeof inputJson === "string" && inputJson !== "" ? inputJson : "{}" };
-}
+/** One call over a door, from its invoke frame to the one frame that says how it ended. */
+class Call {
+  readonly #door: Door;
+  /** Set at the first result or failure: a call has one end. */
+  #ended = false;
 
-async function call(): Promise<void> {
-  const { module, inputJson } = await readInvoke();
-  let tool: LoadedTool | undefined;
-  let outputJson: string;
-  try {
-    tool = (await load(module)).tool;
-    outputJson = await answer(tool, inputJson);
-  } catch (error) {
-    if (tool?.streams) await drain();
-    // A getter or proxy of the answer may throw too; that is a result without a JSON form as well.
-    await (error instanceof Unfit ? fail("result", error.reason) : fail("threw", error));
-    return;
+  constructor(door: Door) {
+    this.#door = door;
   }
-  await succeed(outputJson);
+
+  async serve(frame: HostFrame): Promise<void> {
+    const { module, inputJson } = frame.invoke ?? {};
+    if (typeof module !== "string") throw new Error("the first frame is not an invoke frame");
+    let tool: LoadedTool | undefined;
+    let outputJson: string;
+    try {
+      tool = (await load(module)).tool;
+      // The JSON mapping leaves out what is empty.
+      outputJson = await answer(tool, typeof inputJson === "string" && inputJson !== "" ? inputJson : "{}");
+    } catch (error) {
+      if (tool?.streams) await drain();
+      // A getter or proxy of the answer may throw too; that is a result without a JSON form as well.
+      await (error instanceof Unfit ? this.fail("result", error.reason) : this.fail("threw", error));
+      return;
+    }
+    await this.#succeed(outputJson);
+  }
+
+  async fail(kind: "threw" | "result", error: unknown): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
+    const tooLarge = kind === "result" && error instanceof CodecError && error.name === "OutputTooLarge";
+    await this.#door.writeLast({ failure: { kind: tooLarge ? "too-large" : kind, ...describe(error) } });
+  }
+
+  async #succeed(outputJson: string): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
+    try {
+      await this.#door.writeLast({ result: { outputJson } });
+    } catch (error) {
+      if (!(error instanceof FrameTooLarge)) throw error;
+      this.#ended = false;
+      await this.fail("result", new CodecError(`the answer does not fit a frame of ${FRAME_BYTES_MAX} bytes; write large data to a file with out()`, "OutputTooLarge"));
+    }
+  }
 }
 
 /** Marks what went wrong after the tool had answered. */
@@ -176,11 +187,12 @@ function drain(): Promise<void> {
 
 // Taken before the tool runs: it may replace `process.exit`.
 const exit = process.exit.bind(process);
+const call = new Call(door);
 
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   process.on(event, (error: unknown) => {
-    void fail("threw", error).then(() => exit(1));
+    void call.fail("threw", error).then(() => exit(1));
   });
 }
-await call();
+await serve();
 exit(0);

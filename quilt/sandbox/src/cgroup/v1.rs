@@ -77,11 +77,16 @@ impl Cgroup for V1 {
     fn limit(&self, leaf: &str, limits: &Limits) -> io::Result<()> {
         let memory = self.memory.join(leaf);
         let bytes = limits.memory_bytes.to_string();
-        write(&memory.join("memory.limit_in_bytes"), &bytes)?;
+        let alone = || write(&memory.join("memory.limit_in_bytes"), &bytes);
         // No swap: memory and swap together are worth no more than memory. Absent without swap accounting.
         let with_swap = memory.join("memory.memsw.limit_in_bytes");
         if with_swap.exists() {
+            // The first may never be above the second: when both rise it goes second.
+            let lowered = alone();
             write(&with_swap, &bytes)?;
+            lowered.or_else(|_| alone())?;
+        } else {
+            alone()?;
         }
         write(&self.pids.join(leaf).join("pids.max"), &(limits.pids + OWN_PIDS).to_string())?;
         let cpu = self.cpu.join(leaf);
@@ -103,10 +108,13 @@ impl Cgroup for V1 {
     }
 
     fn kill(&self, leaf: &str) -> io::Result<()> {
-        match self.kill_file(leaf) {
+        let killed = match self.kill_file(leaf) {
             Some(file) => write(&file, "1"),
             None => super::kill_listed(&self.memory.join(leaf).join("cgroup.procs")),
-        }
+        };
+        // What has used up its share of the processor could not even end before the next period.
+        let _ = write(&self.cpu.join(leaf).join("cpu.cfs_quota_us"), "-1");
+        killed
     }
 
     fn is_empty(&self, leaf: &str) -> bool {

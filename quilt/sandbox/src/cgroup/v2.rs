@@ -100,7 +100,11 @@ impl Cgroup for V2 {
 
     fn kill(&self, leaf: &str) -> io::Result<()> {
         let file = self.file(leaf, "cgroup.kill");
-        if file.exists() { write(&file, "1") } else { super::kill_listed(&self.file(leaf, "cgroup.procs")) }
+        let killed =
+            if file.exists() { write(&file, "1") } else { super::kill_listed(&self.file(leaf, "cgroup.procs")) };
+        // What has used up its share of the processor could not even end before the next period.
+        let _ = write(&self.file(leaf, "cpu.max"), &format!("max {PERIOD_US}"));
+        killed
     }
 
     fn is_empty(&self, leaf: &str) -> bool {

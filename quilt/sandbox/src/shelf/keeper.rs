@@ -5,14 +5,16 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::make::Recipe;
-use super::{Shared, Shelf, ShelfConfig, State};
+use super::{SETTLE, Shared, Shelf, ShelfConfig, State};
 
 /// Making a cage is work for one core and waiting for the kernel in turn, so two of them keep two cores busy.
 pub(super) const KEEPERS: usize = 2;
 /// How often idle shelves and the memory of the host are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// While others wait on a shelf, replacing one leaves the processor to the call that took it for so long.
-const REST: Duration = Duration::from_millis(5);
+/// How often while calls come, so that none has to wake a keeper.
+const BUSY_TICK: Duration = Duration::from_millis(10);
+/// Calls come when the last one was less than this long ago.
+const BUSY: Duration = Duration::from_secs(1);
 /// A program that did not get ready is tried again after so long.
 const FAILED_PAUSE: Duration = Duration::from_secs(30);
 
@@ -30,6 +32,7 @@ pub(super) fn keep(shared: &Shared) {
             state.pressed = pressed;
             shrink(&mut state, &shared.config, now);
         }
+        slow_down(&mut state, now);
         state = match (state.waste.pop(), next(&state, &shared.config, now)) {
             (Some(sandbox), _) => {
                 drop(state);
@@ -39,6 +42,7 @@ pub(super) fn keep(shared: &Shared) {
             }
             (None, Next::Make(at)) => make(shared, state, at),
             (None, Next::Wait(time)) => {
+                let time = settles(&state).map_or(time, |end| time.min(end.saturating_sub(now)));
                 shared.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
             }
         };
@@ -66,10 +70,17 @@ fn next(state: &State, config: &ShelfConfig, now: Duration) -> Next {
     };
     let (at, shelf) = match state.shelves.iter().enumerate().max_by_key(|(_, shelf)| lacking(shelf)) {
         Some((at, shelf)) if lacking(shelf) > 0 => (at, shelf),
-        _ => return Next::Wait(TICK),
+        _ => return Next::Wait(if busy(state, now) { BUSY_TICK } else { TICK }),
     };
-    let since = shelf.demand.last().map_or(REST, |last| now.saturating_sub(last));
-    if !shelf.ready.is_empty() && since < REST { Next::Wait(REST - since) } else { Next::Make(at) }
+    match shelf.rest_until {
+        Some(until) if now < until => Next::Wait(until - now),
+        _ => Next::Make(at),
+    }
+}
+
+fn busy(state: &State, now: Duration) -> bool {
+    let last = state.shelves.iter().filter_map(|shelf| shelf.demand.last()).max();
+    last.is_some_and(|last| now.saturating_sub(last) < BUSY)
 }
 
 fn wanted(shelf: &Shelf, config: &ShelfConfig, now: Duration) -> usize {
@@ -80,6 +91,7 @@ fn wanted(shelf: &Shelf, config: &ShelfConfig, now: Duration) -> usize {
 fn make<'a>(shared: &'a Shared, mut state: MutexGuard<'a, State>, at: usize) -> MutexGuard<'a, State> {
     let Some(shelf) = state.shelves.get_mut(at) else { return state };
     shelf.making += 1;
+    shelf.rest_until = None;
     let recipe = Recipe::of(shelf);
     drop(state);
     let made = recipe.make(&shared.engine);
@@ -87,7 +99,8 @@ fn make<'a>(shared: &'a Shared, mut state: MutexGuard<'a, State>, at: usize) -> 
     let closing = state.closing;
     let found = state.shelves.iter_mut().find(|shelf| shelf.id == recipe.id);
     match (made, found) {
-        (Ok(ready), Some(shelf)) if !closing => {
+        (Ok(mut ready), Some(shelf)) if !closing => {
+            ready.settled = shelf.id.own.is_some().then(|| shared.now() + SETTLE);
             shelf.making -= 1;
             shelf.failed_until = None;
             shelf.ready.push_back(ready);
@@ -115,6 +128,25 @@ fn shrink(state: &mut State, config: &ShelfConfig, now: Duration) {
         waste.extend(waste_now.into_iter().map(|ready| ready.sandbox));
         wanted || shelf.making > 0
     });
+}
+
+/// Takes the processor from own cages that have had their time to settle; one that keeps it is thrown away.
+fn slow_down(state: &mut State, now: Duration) {
+    let State { shelves, waste, .. } = state;
+    for shelf in shelves.iter_mut().filter(|shelf| shelf.id.own.is_some()) {
+        for mut ready in std::mem::take(&mut shelf.ready) {
+            if ready.settled.is_none_or(|end| now < end) || ready.slow_down().is_ok() {
+                shelf.ready.push_back(ready);
+            } else {
+                waste.push(ready.sandbox);
+            }
+        }
+    }
+}
+
+/// When the next own cage has settled.
+fn settles(state: &State) -> Option<Duration> {
+    state.shelves.iter().flat_map(|shelf| &shelf.ready).filter_map(|ready| ready.settled).min()
 }
 
 /// Memory the host could hand out without swapping.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::{Id, Ready, Shelf, WAITING_CPU_MILLIS};
+use super::{Id, Ready, Shelf};
 use crate::engine::Code;
 use crate::launcher::{at, readable};
 use crate::{Engine, Limits, SpawnError, Spec};
@@ -49,18 +49,14 @@ impl Recipe {
     /// Blocks until the program is ready. A failure leaves nothing.
     pub(super) fn make(&self, engine: &Engine) -> Result<Ready, SpawnError> {
         let spec = self.spec().map_err(at("shelf-directory"))?;
-        let mut limits = spec.limits;
-        let own = self.code.is_some();
-        let (mut sandbox, io) = engine.spawn_ahead(spec, if own { Code::Given } else { Code::Later })?;
+        let limits = spec.limits;
+        let code = if self.code.is_some() { Code::Given } else { Code::Later };
+        let (mut sandbox, io) = engine.spawn_ahead(spec, code)?;
         let door = io.door.as_ref().ok_or_else(|| at("prepare")(io::ErrorKind::NotConnected.into()))?;
         prepare(door, &self.id.prepare).map_err(at("prepare"))?;
-        if own {
-            limits.cpu_millis = WAITING_CPU_MILLIS;
-            sandbox.limit_cpu(limits.cpu_millis).map_err(at("waiting-limits"))?;
-        }
         sandbox.begin();
         let memory_bytes = sandbox.memory_bytes();
-        Ok(Ready { sandbox, io, limits, memory_bytes })
+        Ok(Ready { sandbox, io, limits, memory_bytes, settled: None })
     }
 }
 

@@ -31,7 +31,10 @@ pub(crate) async fn serve(
     let table = KvTable { owner: caller.owner.clone(), path };
     match op {
         KvOp::Get { key } => {
-            let found = read(inner, caller, move |store| store.kv_get(&table, &key)).await?;
+            let found = match inner.store.kv_get_at_once(&table, &key) {
+                Some(found) => found.map_err(|error| refused(&error))?,
+                None => read(inner, caller, move |store| store.kv_get(&table, &key)).await?,
+            };
             Ok(found.map_or(Value::Null, entry))
         }
         KvOp::List { prefix, after, limit } => {

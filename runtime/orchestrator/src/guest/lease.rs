@@ -136,6 +136,9 @@ impl LiveLease {
 
     /// Waits a moment for news of a lease whose time is over.
     async fn live(&self) -> Result<(), GuestError> {
+        if self.is_live() {
+            return Ok(());
+        }
         let mut news = self.state.subscribe();
         let live = news.wait_for(|state| state.is_live() || state.over.is_some());
         let state = match tokio::time::timeout(LATE_NEWS_MAX, live).await {
