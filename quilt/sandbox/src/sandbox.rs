@@ -87,7 +87,7 @@ impl Sandbox {
         let _ = leaf.cgroup().kill(leaf.name());
     }
 
-    /// Whether anything of the program can act right now: it is neither frozen nor stopped, and not at its end.
+    /// Whether the program itself can act right now: it is neither frozen nor stopped, and not at its end. Its children do not count.
     pub fn can_act(&self) -> bool {
         let leaf = &self.parts.launcher.leaf;
         crate::pulse::can_act(leaf.cgroup(), leaf.name())
