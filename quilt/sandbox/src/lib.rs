@@ -1,7 +1,7 @@
 //! Builds and destroys one cage.
 //!
 //! Synchronous, no async runtime: the daemon wraps the descriptors it gets back. A cage serves one program and is never
-//! reused. `Engine::open` also removes whatever a previous life of the daemon left behind.
+//! reused. `Engine::open` also removes whatever a previous life of the daemon, or another engine that is dead, left behind.
 
 mod build;
 mod cgroup;
@@ -10,6 +10,7 @@ mod engine;
 mod error;
 pub mod for_weak_launcher;
 mod give;
+mod home;
 mod identity;
 pub mod init;
 mod landlock;
