@@ -16,7 +16,7 @@ use crate::sandbox::{Parts, Sandbox};
 use crate::sys::mount::{self, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
 use crate::uids::{Lease, Uids};
 use crate::wire::{self, Descriptors, Order};
-use crate::{Access, Config, Io, Layer, Limits, OpenError, Profile, SpawnError, Spec, Workspace};
+use crate::{Access, Config, Io, Layer, Limits, OpenError, Origin, Profile, SpawnError, Spec, Workspace};
 use crate::{init, probe, spec, steps, workspace};
 
 /// Inodes of `/tmp` and of `/out`.
@@ -89,7 +89,12 @@ impl Engine {
         match start(&launcher, &lease, &spec, code) {
             Ok((kept, io)) => {
                 let parts = Parts { launcher, lease, kept, _engine: inner.clone() };
-                Ok((Sandbox::new(parts), io))
+                let origin = match (haste, code) {
+                    (Haste::Call, _) => Origin::New,
+                    (Haste::Ahead, Code::Later) => Origin::Generic,
+                    (Haste::Ahead, Code::Given) => Origin::Own,
+                };
+                Ok((Sandbox::new(parts, origin), io))
             }
             Err(error) => {
                 // The uid is free again only when nothing runs under it any more.

@@ -143,6 +143,17 @@ pub struct Io {
     pub exit: OwnedFd,
 }
 
+/// When a cage was made. However early, it serves one call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// For its call.
+    New,
+    /// Ahead of it, for any call of the same shape.
+    Generic,
+    /// Ahead of it, for calls of one owner, directory and key.
+    Own,
+}
+
 /// How the program ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
