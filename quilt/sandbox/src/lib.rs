@@ -8,6 +8,7 @@ mod cgroup;
 mod collect;
 mod engine;
 mod error;
+pub mod for_fuzz;
 pub mod for_weak_launcher;
 mod give;
 mod home;
