@@ -25,9 +25,9 @@ e2e: binaries image ## the whole VM suite (examples, reboot, power cut, cancel, 
 	@.ci/setup cross
 	@$(BUN) tests/run.ts e2e
 
-hostile: binaries ## attack the cage: CASES=<dir> of *.ts, VM=1 in the booted image, PROFILE=tool|tool-noexec|tool-nojit, REPORT=1
+hostile: binaries ## attack the cage: CASES=<dir> of *.ts, VM=1 in the booted image, PROFILE=tool|tool-noexec|tool-nojit, WARM=1, REPORT=1
 	@$(if $(VM),$(MAKE) --no-print-directory image,:)
-	@CASES="$(CASES)" VM="$(VM)" PROFILE="$(PROFILE)" FULL="$(FULL)" REPORT="$(REPORT)" $(BUN) tests/hostile/run.ts
+	@CASES="$(CASES)" VM="$(VM)" PROFILE="$(PROFILE)" WARM="$(WARM)" FULL="$(FULL)" REPORT="$(REPORT)" $(BUN) tests/hostile/run.ts
 
 fuzz: setup ## libFuzzer on every parser at a trust border: FUZZ_SECONDS=<s> each, TARGET=<name>, MERGE=1 keeps what is new
 	@FUZZ_SECONDS="$(FUZZ_SECONDS)" TARGET="$(TARGET)" MERGE="$(MERGE)" $(BUN) tests/fuzz/run.ts

@@ -3,7 +3,7 @@
 // test's device is told to allow by name.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run, startHost, type Host, type Run } from "../stand/host.ts";
@@ -38,6 +38,8 @@ async function answer(request: Request): Promise<Response> {
       return new Promise(() => undefined);
     case "/count":
       return new Response(String((await request.arrayBuffer()).byteLength));
+    case "/teapot":
+      return new Response("short and stout", { status: 418 });
     case "/status":
       return new Response(null, { status: 204 });
     default:
@@ -232,6 +234,48 @@ describe("node:http", () => {
       `import { get } from "node:http"; import dns, { promises } from "node:dns";`);
     expect(found).toEqual(["EGRESS_DENIED", "EGRESS_DENIED", "EGRESS_DENIED", "UNSUPPORTED", "timeout"]);
   });
+});
+
+describe("packages of others, as they are published", () => {
+  /** What each does: read JSON, send JSON, read in the clear and under TLS, meet a status that is an error, and a host that was not granted. */
+  const PACKAGES: Record<string, { imports: string; get: string; post: string; failed: string }> = {
+    axios: {
+      imports: `import axios from "axios";`,
+      get: "(url) => axios.get(url).then((r) => r.data)",
+      post: "(url, body) => axios.post(url, body).then((r) => r.data)",
+      failed: "(e) => e.response?.status ?? e.code ?? e.cause?.code",
+    },
+    ky: {
+      imports: `import ky from "ky";`,
+      get: "(url) => ky.get(url, { retry: 0 }).then(async (r) => { const text = await r.text(); try { return JSON.parse(text); } catch { return text; } })",
+      post: "(url, body) => ky.post(url, { json: body, retry: 0 }).json()",
+      failed: "(e) => e.response?.status ?? e.code ?? e.cause?.code ?? e.cause?.cause?.code",
+    },
+    got: {
+      imports: `import got from "got";`,
+      get: "(url) => got(url, { retry: { limit: 0 } }).text().then((text) => { try { return JSON.parse(text); } catch { return text; } })",
+      post: "(url, body) => got.post(url, { json: body, retry: { limit: 0 } }).json()",
+      failed: "(e) => e.response?.statusCode ?? e.code ?? e.cause?.code",
+    },
+  };
+
+  beforeAll(() => symlinkSync(join(import.meta.dir, "../node_modules"), join(scratch, "node_modules")));
+
+  for (const [name, { imports, get, post, failed }] of Object.entries(PACKAGES)) {
+    test(name, async () => {
+      seen = [];
+      const found = await answered(tokens("api.test"), `
+        const get = ${get}; const post = ${post}; const failed = ${failed};
+        const echo = await post(${JSON.stringify(https("/echo"))}, { n: 1, text: "ü" });
+        return [
+          await get(${JSON.stringify(http("/a"))}), await get(${JSON.stringify(https("/a"))}), echo.method, JSON.parse(echo.body), echo.headers["content-type"].split(";")[0],
+          await get(${JSON.stringify(http("/gzip"))}), await get(${JSON.stringify(http(`/to/${encodeURIComponent(https("/a"))}`))}),
+          await get(${JSON.stringify(http("/teapot"))}).then(() => "no error", failed), await get(${JSON.stringify(http("/a", "other.test"))}).then(() => "answered", failed),
+        ];`, imports);
+      expect(found).toEqual(["hello", "hello", "POST", { n: 1, text: "ü" }, "application/json", "small and zipped", "hello", 418, "EGRESS_DENIED"]);
+      expect(seen.every(({ host }) => host?.startsWith("api.test:"))).toBe(true);
+    }, 60_000);
+  }
 });
 
 test("every denial is a row of the audit", async () => {

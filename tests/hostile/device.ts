@@ -5,6 +5,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { arcProgram, startHost, type Host } from "../stand/host.ts";
 import type { Vm } from "../stand/vm.ts";
+import { PLANTED } from "./oracles.ts";
 import { type Ended, type Line, parseLine, type RunRecord } from "./verdict.ts";
 
 export interface Device {
@@ -28,14 +29,15 @@ const CANARY = /ARIA-CANARY-[0-9a-f]{16}/;
 /** The one value c41 uses to prove that it can recognise a secret. */
 const CANARY_SAMPLE = "ARIA-CANARY-0123456789abcdef";
 
-export async function startDevice(vm: boolean, configDir?: string): Promise<Device> {
+/** `quiltToml` is added to the engine's configuration on this machine. */
+export async function startDevice(vm: boolean, configDir?: string, quiltToml = ""): Promise<Device> {
   if (vm) {
     const { Vm } = await import("../stand/vm.ts");
     const machine = await Vm.start({ context: "vm", ...(configDir === undefined ? {} : { configDir }) });
     return { kind: "vm", configDir: machine.configDir, vm: machine, stop: () => machine.stop() };
   }
-  const host = await startHost({ context: "dev", ...(configDir === undefined ? {} : { configDir }) });
-  for (const place of ["etc", "aria", "run", "quilt"]) writeFileSync(join(host.dir, place, "planted"), `${newCanary()}\n`);
+  const host = await startHost({ context: "dev", quiltToml, ...(configDir === undefined ? {} : { configDir }) });
+  for (const place of PLANTED) writeFileSync(join(host.dir, place), `${newCanary()}\n`);
   return { kind: "host", configDir: host.configDir, host, stop: () => host.stop() };
 }
 

@@ -20,11 +20,17 @@ export interface Request {
   codeDir?: string;
   door?: Uint8Array[];
   limits?: Record<string, number>;
-  warm?: boolean;
-  shelf?: string;
+  /** Frame that makes a sandbox ready ahead of any call like this one. */
+  prepare?: Uint8Array;
+  /** Key of a shelf of its own, and the frame for it. */
+  shelf?: { key: string; prepare: Uint8Array };
+  /** Gets all of stdout and stderr as it comes. */
+  onOutput?: (stream: "stdout" | "stderr", data: Uint8Array) => void;
   parent?: string;
   out?: boolean;
 }
+
+export type Origin = "UNSPECIFIED" | "NEW" | "GENERIC" | "SHELF";
 
 /** How one execution went, as its stream told it. */
 export interface Told {
@@ -35,6 +41,8 @@ export interface Told {
   head: string;
   frames: string[];
   lease: { id: string; fence: number };
+  /** The sandbox, and whether it was made ahead of the call, by the engine's word. */
+  sandbox: { id: string; origin: Origin };
   /** gRPC's own end: 0, or a code with its text. */
   status: { code: number; details: string };
 }
@@ -80,11 +88,12 @@ export class EngineClient {
       execution_id: id, owner: request.owner ?? "hostile", tokens: request.tokens ?? [], parent_execution_id: request.parent ?? "",
       program: {
         argv: request.argv, env: request.env ?? {}, profile: request.profile ?? "PROFILE_TOOL", code_dir: request.codeDir ?? "", guest_door: request.door !== undefined,
-        door_frames: request.door ?? [], collect_out: request.out ?? false, warm: request.warm ?? false, shelf: request.shelf ?? "",
+        door_frames: request.door ?? [], collect_out: request.out ?? false, warm: request.prepare !== undefined, prepare: request.prepare ?? new Uint8Array(0),
+        shelf: request.shelf?.key ?? "", prepare_shelf: request.shelf?.prepare ?? new Uint8Array(0),
       },
       limits: request.limits ?? {},
     }) as ClientReadableStream<Message>;
-    const told: Told = { events: [], ends: [], head: "", frames: [], lease: { id: "", fence: 0 }, status: { code: -1, details: "" } };
+    const told: Told = { events: [], ends: [], head: "", frames: [], lease: { id: "", fence: 0 }, sandbox: { id: "", origin: "UNSPECIFIED" }, status: { code: -1, details: "" } };
     const waiting = new Map<string, () => void>();
     stream.on("data", (message: Message) => {
       const kind = message.event ?? "none";
@@ -93,6 +102,14 @@ export class EngineClient {
       const body = message[kind] as never;
       if (kind === "ended") told.ends.push(body);
       if (kind === "granted") told.lease = { id: (body as { lease_id: string }).lease_id, fence: (body as { fence: number }).fence };
+      if (kind === "started") {
+        const { sandbox_id, origin } = body as { sandbox_id: string; origin: string };
+        told.sandbox = { id: sandbox_id, origin: origin.replace("SANDBOX_ORIGIN_", "") as Origin };
+      }
+      if (kind === "output") {
+        const { stream: from, data } = body as { stream: string; data: Uint8Array };
+        request.onOutput?.(from === "OUTPUT_STREAM_STDERR" ? "stderr" : "stdout", data);
+      }
       if (kind === "output" && told.head.length < HEAD_CHARS_MAX) told.head += (body as { data: Buffer }).data.toString("latin1").slice(0, HEAD_CHARS_MAX);
       if (kind === "guest_frame" && told.frames.length < 64) told.frames.push((body as Buffer).toString("utf8").slice(0, HEAD_CHARS_MAX));
     });
@@ -111,7 +128,7 @@ export class EngineClient {
     };
   }
 
-  status(): Promise<{ leases: { execution_id: string }[]; sandboxes: number; waiters?: unknown[]; layers: { name: string; state: string }[] }> {
+  status(): Promise<{ leases: { execution_id: string }[]; sandboxes: number; waiting: number; waiters?: unknown[]; layers: { name: string; state: string }[] }> {
     return new Promise((resolve, reject) => this.#client.Status!({}, (error: Error | null, value: never) => (error === null ? resolve(value) : reject(error))));
   }
 }

@@ -42,6 +42,16 @@ export function stoppedBy(row: Row): string {
   return [...ended, row.control.join(", ").replace(/^seeded(-env)?:? ?/, "")].filter((text) => text !== "").join("; ") || "watched from outside";
 }
 
+const numbers = (first: number, last: number): string[] => Array.from({ length: last - first + 1 }, (_, i) => `C${String(first + i).padStart(2, "0")}`);
+
+/** What the cage must hold against. */
+export const REQUIRED: readonly string[] = [...numbers(1, 23), ...numbers(30, 37), ...numbers(40, 42), ...numbers(50, 70)];
+
+/** The required ones that a case or driver of this name is about: `c21-x32`, `C33-C36 egress`. */
+export function about(name: string): string[] {
+  return [...name.toUpperCase().matchAll(/\bC(\d\d)(?:-C(\d\d))?/g)].flatMap(([, from, to]) => numbers(Number(from), Number(to ?? from)));
+}
+
 interface Line {
   name: string;
   attack: string;
@@ -87,6 +97,12 @@ export function report(halves: readonly Half[], command: string): string {
     "A case is stopped by the layers named beside it: run by the test-only launcher without them, it fires. Where the engine ends a case, the outcome the caller was told is named.", "",
     `| case | attack | ${columns.join(" | ")} | stopped by | without it |`, `|---|---|${columns.map(() => "---|").join("")}---|---|`,
     ...all.map((line) => `| ${line.name} | ${escaped(line.attack)} | ${columns.map((column) => held(line, column)).join(" | ")} | ${escaped(line.stopped)} | ${line.fired} |`), "",
+    ...halves.flatMap((half) => {
+      const seen = new Set(half.rows.flatMap((row) => about(row.name)));
+      const missing = REQUIRED.filter((id) => !seen.has(id));
+      const where = half.machine === "host" ? "natively" : "in the virtual machine";
+      return missing.length === 0 ? [`Every one of ${REQUIRED[0]} to ${REQUIRED.at(-1)} was tried ${where}.`, ""] : [`Not tried ${where}: ${missing.join(" ")}.`, ""];
+    }),
     ...all.flatMap((line) => line.failures.map((failure) => `- ${line.name}: ${escaped(failure)}`)), "",
   ].join("\n");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aria_protocol::quilt::v1 as pb;
 use pb::execute_response::Event;
-use quilt_sandbox::{Ask, CollectError, Exit, Io, OwnShelf, Sandbox, SpawnError, Spec, Usage, Workspace};
+use quilt_sandbox::{Ask, CollectError, Exit, Io, Origin, OwnShelf, Sandbox, SpawnError, Spec, Usage, Workspace};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -187,7 +187,13 @@ async fn finish(shared: &Arc<Shared>, started: Started, lease: &Lease, outbox: O
         }
     };
     // Without a caller there is no room for this event, and the relay sees that at once.
-    events.send(Event::Started(pb::Started { sandbox_id: sandbox_id.clone(), direct_door: offer.is_some() })).await;
+    let origin = match cage.sandbox.origin() {
+        Origin::New => pb::SandboxOrigin::New,
+        Origin::Generic => pb::SandboxOrigin::Generic,
+        Origin::Own => pb::SandboxOrigin::Shelf,
+    };
+    let started = pb::Started { sandbox_id: sandbox_id.clone(), direct_door: offer.is_some(), origin: origin.into() };
+    events.send(Event::Started(started)).await;
     let revoked = CancellationToken::new();
     let mut seen = tokio::select! {
         biased;

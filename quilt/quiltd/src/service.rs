@@ -111,6 +111,7 @@ impl SyncEngine for Service {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             layers: shared.engine.layers().into_iter().map(report::layer).collect(),
             sandboxes: shared.cages.load(Ordering::Relaxed),
+            waiting: shared.shelves.as_ref().map_or(0, waiting),
             uptime_ms: crate::leases::millis(uptime),
             ..shared.leases.read(report::ledger)
         }))
@@ -176,6 +177,12 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Cages that no call has taken yet.
+fn waiting(shelves: &quilt_sandbox::Shelves) -> u32 {
+    let (generic, own) = shelves.ready();
+    u32::try_from(generic + own).unwrap_or(u32::MAX)
 }
 
 /// Puts one message into the queue it is for and says how many bytes it was. What a program does not take any more is dropped.

@@ -280,6 +280,32 @@ async fn killed_and_started_again_it_finds_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_killed_engine_left_is_swept_by_the_next_and_what_lives_is_not() {
+    let Some(mut dead) = start(KV).await else { return };
+    let Some(alive) = start(KV).await else { return };
+    let _stream = running(&dead, dead.script(SLEEP)).await;
+    let mut kept = running(&alive, alive.script(SLEEP)).await;
+    let trees = dead.cgroups();
+    dead.signal(Signal::SIGKILL);
+    dead.exited().await;
+    // It looks like an engine's, and no engine ever said so.
+    let stranger = trees[0].with_file_name(format!("{}-stranger", dead.cgroup_name));
+    std::fs::create_dir(&stranger).unwrap();
+    let Some(next) = start(KV).await else { return };
+    assert_eq!(dead.cgroups(), Vec::<std::path::PathBuf>::new());
+    dead.clean_within(Duration::from_secs(1)).await;
+    let spared = stranger.exists();
+    std::fs::remove_dir(&stranger).unwrap();
+    assert!(spared, "what carries no mark stays");
+    assert_eq!(alive.status().await.sandboxes, 1);
+    assert_eq!(alive.run(alive.script("console.log('well')")).await.text(), "well\n");
+    assert!(tokio::time::timeout(Duration::from_millis(200), kept.message()).await.is_err(), "it runs on");
+    assert_eq!(next.run(next.script("console.log('well')")).await.text(), "well\n");
+    dead.relaunch().await;
+    assert_eq!(dead.run(dead.script("console.log('well')")).await.text(), "well\n");
+}
+
+#[tokio::test]
 async fn a_second_engine_on_the_same_socket_refuses_to_start() {
     let Some(stand) = start("").await else { return };
     let (code, stderr) = stand.second();

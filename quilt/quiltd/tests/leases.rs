@@ -47,6 +47,18 @@ async fn until_up(stream: &mut Stream) {
     while !matches!(stream.message().await.unwrap().unwrap().event.unwrap(), Event::Output(_)) {}
 }
 
+/// Reads on to the end: why the lease was revoked, if it was, and the end.
+async fn end_of(mut stream: Stream) -> (Option<String>, pb::Ended) {
+    let mut revoked = None;
+    loop {
+        match stream.message().await.unwrap().expect("an end").event.unwrap() {
+            Event::Revoked(event) => revoked = Some(event.reason),
+            Event::Ended(ended) => return (revoked, ended),
+            _ => {}
+        }
+    }
+}
+
 /// Processes of the program, not of what serves it: those that run from the tool root's bun.
 fn programs(stand: &Stand) -> Vec<Pid> {
     let is_bun =
@@ -143,19 +155,12 @@ async fn children_have_slots_of_their_own_and_end_with_their_parent() {
     let mut unknown = child("", &[]);
     unknown.parent_execution_id = stand::execution_id();
     assert_eq!(stand.refusal(unknown).await.1, "PARENT_UNKNOWN");
-    let (mut first, _) = granted(&stand, child(UP, &["kv:b:rw"])).await;
+    let (first, _) = granted(&stand, child(UP, &["kv:b:rw"])).await;
     let (_second, _) = granted(&stand, child(UP, &[])).await;
     let (code, reason, _) = stand.refusal(child("", &[])).await;
     assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "QUEUE_FULL"), "it does not wait for a slot");
     drop(stream);
-    let mut revoked = None;
-    let ended = loop {
-        match first.message().await.unwrap().unwrap().event.unwrap() {
-            Event::Revoked(event) => revoked = Some(event.reason),
-            Event::Ended(ended) => break ended,
-            _ => {}
-        }
-    };
+    let (revoked, ended) = end_of(first).await;
     assert_eq!((revoked.as_deref(), ended.reason()), (Some("the lease of its parent ended"), pb::EndReason::Revoked));
     drop(_second);
     stand.idle_within(Duration::from_secs(2)).await;
@@ -222,16 +227,8 @@ async fn a_living_program_keeps_its_lease_and_a_stopped_one_loses_it() {
     let (waiting, _) = queued(&stand, asking(&stand, "console.log('mine')", &["kv:a:exclusive"])).await;
     programs(&stand).iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
     let begun = Instant::now();
-    let (mut revoked, mut ended) = (None, None);
-    while let Some(message) = stream.message().await.unwrap() {
-        match message.event.unwrap() {
-            Event::Revoked(event) => revoked = Some(event.reason),
-            Event::Ended(event) => ended = Some(event),
-            _ => {}
-        }
-    }
+    let (revoked, ended) = end_of(stream).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    let ended = ended.unwrap();
     assert_eq!((revoked.as_deref(), ended.reason()), (Some("it was not renewed in time"), pb::EndReason::Revoked));
     assert!(ended.detail.contains("the lease ended"), "{ended:?}");
     let served = collect(waiting).await.unwrap();
@@ -339,6 +336,49 @@ async fn damaged_rules_are_shown_and_those_of_the_configuration_hold() {
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::DataLoss, "RULES_UNREADABLE"));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "count = 3\n");
     assert_eq!(stand.run(asking(&stand, "console.log('held')", &["kv:a:rw"])).await.text(), "held\n");
+}
+
+#[tokio::test]
+async fn t06_a_child_keeps_no_lease_for_a_stopped_parent_and_takes_none_from_a_living_one() {
+    let Some(stand) = start(&format!("{KV}[lease]\nttl_ms = 1500\n")).await else { return };
+    const FAMILY: &str = "const child = Bun.spawn([process.execPath, '-e', 'setInterval(() => {}, 1)']);
+        console.log(child.pid); setInterval(() => {}, 1e6);";
+    let (mut stream, first) = granted(&stand, asking(&stand, FAMILY, &["kv:a:exclusive"])).await;
+    until_up(&mut stream).await;
+    let family = programs(&stand);
+    let (parent, child) = match inner_pids(&family)[..] {
+        [(parent, 2), (child, _)] => (parent, child),
+        ref other => panic!("a program and its child: {other:?}"),
+    };
+    kill(child, Signal::SIGSTOP).unwrap();
+    let begun = Instant::now();
+    // Two lives of a lease.
+    while begun.elapsed() < Duration::from_secs(3) {
+        match stream.message().await.unwrap().unwrap().event.unwrap() {
+            Event::Renewed(_) | Event::Output(_) => {}
+            other => panic!("a stopped child took the lease of its parent: {other:?}"),
+        }
+    }
+    kill(child, Signal::SIGCONT).unwrap();
+    let (waiting, _) = queued(&stand, asking(&stand, "console.log('mine')", &["kv:a:exclusive"])).await;
+    kill(parent, Signal::SIGSTOP).unwrap();
+    let served = collect(waiting).await.unwrap();
+    assert!(served.text() == "mine\n" && served.fence > first.fence);
+    let (revoked, ended) = end_of(stream).await;
+    assert_eq!((revoked.as_deref(), ended.reason()), (Some("it was not renewed in time"), pb::EndReason::Revoked));
+    stand.idle_within(Duration::from_secs(2)).await;
+}
+
+/// Each with its number in the cage, the program first.
+fn inner_pids(pids: &[Pid]) -> Vec<(Pid, u32)> {
+    let inner = |pid: &Pid| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+        Some((*pid, numbers.split_whitespace().nth(1)?.parse().ok()?))
+    };
+    let mut found: Vec<_> = pids.iter().filter_map(inner).collect();
+    found.sort_by_key(|(_, number)| *number);
+    found
 }
 
 #[tokio::test]

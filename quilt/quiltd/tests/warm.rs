@@ -8,7 +8,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use aria_protocol::quilt::v1 as pb;
-use pb::EndReason;
+use pb::{EndReason, SandboxOrigin};
 use stand::{Run, Stand, start};
 
 /// Says how long the process lived before it was called.
@@ -17,7 +17,7 @@ const TOOL: &str = "export const tool = { name: 't', input: null, output: null,
   globalThis.loads = (globalThis.loads ?? 0) + 1;";
 /// The stand has few uids, and what waits needs its own.
 const ROOM: &str = "concurrent_max = 4\nchild_max = 2\n";
-/// Longer than a process lives before a call that had to start it, however slow the machine.
+/// Long enough for a cage to be made that waits then.
 const WAIT: Duration = Duration::from_secs(3);
 
 fn call(stand: &Stand, code_dir: &str, shelf: &str) -> pb::ExecuteRequest {
@@ -48,18 +48,18 @@ fn answer(run: &Run) -> (f64, u64) {
     (number("lived"), number("loads") as u64)
 }
 
-/// Calls until a cage serves the call that was there long before it.
-async fn until_warm(stand: &Stand, code_dir: &str, shelf: &str) -> bool {
+/// Calls until such a cage serves the call.
+async fn until(origin: SandboxOrigin, stand: &Stand, code_dir: &str, shelf: &str) {
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(30) {
-        let (lived, loads) = answer(&stand.run(call(stand, code_dir, shelf)).await);
-        assert_eq!(loads, 1, "a cage serves one call");
-        if lived > WAIT.as_millis() as f64 {
-            return true;
+    loop {
+        let run = stand.run(call(stand, code_dir, shelf)).await;
+        assert_eq!(answer(&run).1, 1, "a cage serves one call");
+        if run.origin == origin {
+            return;
         }
-        tokio::time::sleep(WAIT + Duration::from_millis(500)).await;
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}, wanted {origin:?}", run.origin);
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    false
 }
 
 fn tool(stand: &Stand) -> String {
@@ -67,11 +67,19 @@ fn tool(stand: &Stand) -> String {
 }
 
 #[tokio::test]
-async fn a_second_call_is_served_by_a_cage_that_waited() {
-    for shelf in ["", "orders/count"] {
+async fn a_second_call_is_served_by_a_cage_that_waited_and_the_engine_says_so() {
+    for (shelf, origin) in [("", SandboxOrigin::Generic), ("orders/count", SandboxOrigin::Shelf)] {
         let Some(stand) = start(ROOM).await else { return };
         let code_dir = tool(&stand);
-        assert!(until_warm(&stand, &code_dir, shelf).await, "shelf {shelf:?}");
+        assert_eq!(stand.run(call(&stand, &code_dir, shelf)).await.origin, SandboxOrigin::New);
+        until(origin, &stand, &code_dir, shelf).await;
+        // The program's own clock says the same.
+        tokio::time::sleep(WAIT).await;
+        let status = stand.status().await;
+        assert!(status.waiting >= 1 && status.sandboxes == 0, "{status:?}");
+        let run = stand.run(call(&stand, &code_dir, shelf)).await;
+        let (lived, _) = answer(&run);
+        assert!(run.origin == origin && lived > 500.0, "{:?}, lived {lived} ms", run.origin);
     }
 }
 
@@ -79,22 +87,20 @@ async fn a_second_call_is_served_by_a_cage_that_waited() {
 async fn a_call_of_another_owner_never_gets_a_cage_that_loaded_code() {
     let Some(stand) = start(&format!("{ROOM}[shelf]\ngeneric = 0")).await else { return };
     let code_dir = tool(&stand);
-    assert!(until_warm(&stand, &code_dir, "k").await);
+    until(SandboxOrigin::Shelf, &stand, &code_dir, "k").await;
     tokio::time::sleep(WAIT).await;
     let mut other = call(&stand, &code_dir, "k");
     other.owner = "somebody else".into();
-    let (lived, _) = answer(&stand.run(other).await);
-    assert!(lived < WAIT.as_millis() as f64, "lived {lived} ms");
+    assert_eq!(stand.run(other).await.origin, SandboxOrigin::New);
 }
 
 #[tokio::test]
 async fn without_shelves_every_cage_is_new() {
     let Some(stand) = start(&format!("{ROOM}[shelf]\ntotal = 0")).await else { return };
     let code_dir = tool(&stand);
-    for _ in 0..2 {
-        let (lived, _) = answer(&stand.run(call(&stand, &code_dir, "k")).await);
-        assert!(lived < WAIT.as_millis() as f64, "lived {lived} ms");
-        tokio::time::sleep(WAIT).await;
+    for _ in 0..3 {
+        assert_eq!(stand.run(call(&stand, &code_dir, "k")).await.origin, SandboxOrigin::New);
+        tokio::time::sleep(WAIT / 2).await;
     }
 }
 
@@ -102,7 +108,7 @@ async fn without_shelves_every_cage_is_new() {
 async fn an_engine_that_is_killed_leaves_nothing_that_waits() {
     let Some(mut stand) = start(ROOM).await else { return };
     let code_dir = tool(&stand);
-    assert!(until_warm(&stand, &code_dir, "k").await);
+    until(SandboxOrigin::Shelf, &stand, &code_dir, "k").await;
     tokio::time::sleep(WAIT).await;
     let pid = stand.pid();
     let family = descendants(pid.as_raw());

@@ -3,6 +3,7 @@
 //! The same trait over cgroup v2 and over v1 controllers; which one is decided once, from `/proc/mounts`. Leaves are
 //! direct children of one directory per engine, and only names we gave (`LEAF_PREFIX`) are ever touched.
 
+mod oom;
 pub(crate) mod v1;
 pub(crate) mod v2;
 
@@ -66,8 +67,10 @@ pub(crate) trait Cgroup: Send + Sync + std::fmt::Debug {
     fn remove(&self, leaf: &str) -> io::Result<()>;
     /// Names of all leaves there are, of this life or an earlier one.
     fn leaves(&self) -> io::Result<Vec<String>>;
-    /// Removes our directory if it is empty.
+    /// Removes our directory if it is empty; that of `home`, which is locked, last.
     fn close(&self);
+    /// The tree of another engine, beside ours: only to clean it.
+    fn beside(&self, name: &str) -> Box<dyn Cgroup>;
 }
 
 /// Kills what is in the leaf and removes it. The kernel lets go of a leaf only after the last process in it has been

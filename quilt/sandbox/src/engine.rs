@@ -1,24 +1,22 @@
 //! The engine: opens the machine, keeps launchers ready, and turns one into a cage per call.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use crate::cgroup::{self, Cgroup};
+use crate::home::Home;
 use crate::launcher::{Launcher, at, await_started};
 use crate::pool::{Haste, Pool, Recipe};
 use crate::sandbox::{Parts, Sandbox};
 use crate::sys::mount::{self, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
 use crate::uids::{Lease, Uids};
 use crate::wire::{self, Descriptors, Order};
-use crate::{Access, Config, Io, Layer, Limits, OpenError, Profile, SpawnError, Spec, Workspace};
+use crate::{Access, Config, Io, Layer, Limits, OpenError, Origin, Profile, SpawnError, Spec, Workspace};
 use crate::{init, probe, spec, steps, workspace};
 
 /// What launchers are made for before there was a call.
@@ -53,29 +51,17 @@ pub(crate) struct Inner {
     _home: Home,
 }
 
-/// Our cgroup directory, locked against a second engine and removed in the end.
-#[derive(Debug)]
-struct Home {
-    cgroup: Arc<dyn Cgroup>,
-    _lock: Flock<File>,
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        self.cgroup.close();
-    }
-}
-
 impl Engine {
-    /// Probes the machine's layers, removes everything a previous life left below `cgroup_name`, and proves the set-up by
-    /// parking a first launcher. Blocks, for up to some tens of milliseconds.
+    /// Probes the machine's layers, removes everything a previous life left below `cgroup_name` and the trees of dead engines beside
+    /// it, and proves the set-up by parking a first launcher. Blocks, for up to some tens of milliseconds.
     pub fn open(config: Config) -> Result<Engine, OpenError> {
         let rootfs = spec::check_config(&config)?;
-        let cgroup: Arc<dyn Cgroup> = Arc::from(cgroup::detect(&config.cgroup_name)?);
-        let home = Home { _lock: lock(cgroup.home())?, cgroup: cgroup.clone() };
+        let home = Home::take(&config.cgroup_name)?;
+        let cgroup = home.cgroup.clone();
         let mut layers = probe::layers(cgroup.as_ref());
         probe::require(&layers)?;
-        recover(cgroup.as_ref())?;
+        home.recover()?;
+        home.sweep();
         let life = random().map_err(|source| OpenError::Config { what: format!("no random numbers: {source}") })?;
         let recipe =
             Recipe { cgroup, init: config.init, rootfs, life, made: AtomicU64::new(0), limits: Mutex::new(EXPECTED) };
@@ -109,7 +95,12 @@ impl Engine {
                     inner.pool.expect(spec.limits);
                 }
                 let parts = Parts { launcher, lease, kept, _engine: inner.clone() };
-                Ok((Sandbox::new(parts), io))
+                let origin = match (haste, code) {
+                    (Haste::Call, _) => Origin::New,
+                    (Haste::Ahead, Code::Later) => Origin::Generic,
+                    (Haste::Ahead, Code::Given) => Origin::Own,
+                };
+                Ok((Sandbox::new(parts, origin), io))
             }
             Err(error) => {
                 // The uid is free again only when nothing runs under it any more.
@@ -287,23 +278,6 @@ fn door() -> Result<(OwnedFd, OwnedFd), SpawnError> {
 fn nonblocking(fd: &OwnedFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL)?);
     nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(())
-}
-
-fn lock(home: &Path) -> Result<Flock<File>, OpenError> {
-    let directory = File::open(home).map_err(|source| OpenError::Cgroup { path: home.into(), source })?;
-    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-        Errno::EWOULDBLOCK => OpenError::InUse { path: home.into() },
-        error => OpenError::Cgroup { path: home.into(), source: error.into() },
-    })
-}
-
-/// Ends and removes every leaf there is: they can only be from before.
-fn recover(cgroup: &dyn Cgroup) -> Result<(), OpenError> {
-    let failed = |source| OpenError::Recover { path: cgroup.home().into(), source };
-    for leaf in cgroup.leaves().map_err(failed)? {
-        cgroup::destroy(cgroup, &leaf).map_err(failed)?;
-    }
     Ok(())
 }
 

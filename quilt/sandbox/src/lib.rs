@@ -1,15 +1,17 @@
 //! Builds and destroys one cage.
 //!
 //! Synchronous, no async runtime: the daemon wraps the descriptors it gets back. A cage serves one program and is never
-//! reused. `Engine::open` also removes whatever a previous life of the daemon left behind.
+//! reused. `Engine::open` also removes whatever a previous life of the daemon, or another engine that is dead, left behind.
 
 mod build;
 mod cgroup;
 mod collect;
 mod engine;
 mod error;
+pub mod for_fuzz;
 pub mod for_weak_launcher;
 mod give;
+mod home;
 mod identity;
 pub mod init;
 mod landlock;
@@ -140,6 +142,17 @@ pub struct Io {
     pub door: Option<OwnedFd>,
     /// Becomes readable when the program has ended: then call `Sandbox::exit`. Wait on it, never read from it.
     pub exit: OwnedFd,
+}
+
+/// When a cage was made. However early, it serves one call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// For its call.
+    New,
+    /// Ahead of it, for any call of the same shape.
+    Generic,
+    /// Ahead of it, for calls of one owner, directory and key.
+    Own,
 }
 
 /// How the program ended.

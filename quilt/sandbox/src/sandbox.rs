@@ -12,7 +12,9 @@ use crate::cgroup::Counters;
 use crate::engine::{Inner, Kept};
 use crate::launcher::{Launcher, readable};
 use crate::uids::Lease;
-use crate::{Changes, CollectError, DestroyError, Exit, Limits, OutFile, OutLimits, Usage, collect, give, workspace};
+use crate::{
+    Changes, CollectError, DestroyError, Exit, Limits, Origin, OutFile, OutLimits, Usage, collect, give, workspace,
+};
 
 const STATUS_BYTES: usize = 4;
 /// How long the processes of a cage may take to be gone after the kill.
@@ -31,18 +33,24 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub struct Sandbox {
     parts: Parts,
+    origin: Origin,
     ended: Option<Exit>,
     killed: AtomicBool,
 }
 
 impl Sandbox {
-    pub(crate) fn new(parts: Parts) -> Sandbox {
-        Sandbox { parts, ended: None, killed: AtomicBool::new(false) }
+    pub(crate) fn new(parts: Parts, origin: Origin) -> Sandbox {
+        Sandbox { parts, origin, ended: None, killed: AtomicBool::new(false) }
     }
 
     /// Unique among all cages of this machine, also across restarts.
     pub fn id(&self) -> &str {
         self.parts.launcher.leaf.name()
+    }
+
+    /// Whether it was made for its call or ahead of it.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// The host uid everything in the cage runs under; no other live cage of this engine has it.
@@ -87,7 +95,7 @@ impl Sandbox {
         let _ = leaf.cgroup().kill(leaf.name());
     }
 
-    /// Whether anything of the program can act right now: it is neither frozen nor stopped, and not at its end.
+    /// Whether the program itself can act right now: it is neither frozen nor stopped, and not at its end. Its children do not count.
     pub fn can_act(&self) -> bool {
         let leaf = &self.parts.launcher.leaf;
         crate::pulse::can_act(leaf.cgroup(), leaf.name())

@@ -224,6 +224,19 @@ pub(crate) fn make_beneath(dir: BorrowedFd<'_>, name: &CStr, flags: i32, mode: u
     })
 }
 
+/// Writes an extended attribute of an open file.
+pub(crate) fn set_attribute(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: `name` ends with a NUL, `value` is as long as said, and the kernel only reads both.
+    check(unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }.into())?;
+    Ok(())
+}
+
+/// Whether an open file has an extended attribute of this name.
+pub(crate) fn has_attribute(file: BorrowedFd<'_>, name: &CStr) -> bool {
+    // SAFETY: with a length of zero the kernel writes nothing and answers with the value's length.
+    unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
+}
+
 /// Eight bytes from the kernel's generator.
 pub(crate) fn random_u64() -> io::Result<u64> {
     let mut bytes = [0u8; 8];

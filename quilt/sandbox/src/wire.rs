@@ -68,14 +68,14 @@ pub(crate) struct Descriptors<T> {
 }
 
 impl<T> Descriptors<T> {
-    fn into_list(self) -> Vec<T> {
+    pub(crate) fn into_list(self) -> Vec<T> {
         let mut list = vec![self.started, self.status, self.stdout, self.stderr, self.tmp];
         list.extend([self.stdin, self.door, self.app, self.out, self.workspace, self.tree].into_iter().flatten());
         list.extend(self.files);
         list
     }
 
-    fn from_list(order: &Order, list: Vec<T>) -> Option<Descriptors<T>> {
+    pub(crate) fn from_list(order: &Order, list: Vec<T>) -> Option<Descriptors<T>> {
         let mut list = list.into_iter();
         let descriptors = Descriptors {
             started: list.next()?,

@@ -6,7 +6,7 @@
 
 mod changes;
 mod fill;
-mod tree;
+pub(crate) mod tree;
 
 pub(crate) use changes::find;
 pub use changes::{ChangeStream, Changes};

@@ -83,7 +83,7 @@ async fn events_arrive_in_order_and_the_end_is_the_answer() {
         Event::Queued(pb::Queued { why: "busy".into() }),
         Event::Granted(pb::Granted { lease_id: "l".into(), fence: 9, ttl_ms: 10_000 }),
         Event::Renewed(pb::Renewed { ttl_ms: 5_000 }),
-        Event::Started(pb::Started { sandbox_id: "s".into(), direct_door: false }),
+        Event::Started(pb::Started { sandbox_id: "s".into(), ..Default::default() }),
         stdout(b"o".to_vec()),
         Event::Output(stderr),
         Event::GuestFrame(vec![0; 1 << 20]),

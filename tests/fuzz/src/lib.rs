@@ -7,6 +7,7 @@
 
 mod bundle;
 mod guest;
+mod quilt;
 mod request;
 mod run;
 mod text;
@@ -33,9 +34,16 @@ pub const TARGETS: &[Target] = &[
     Target { name: "log", input: "pieces of a program's output", run: run::log },
     Target { name: "manifest", input: "the manifest of a bundle", run: text::manifest },
     Target { name: "names", input: "a name, an id, a digest, a file name", run: text::names },
+    Target { name: "plan", input: "a request to the engine, as protobuf", run: quilt::plan },
     Target { name: "schema", input: "a schema of a bundle and a value for it, separated by NUL", run: run::schema },
     Target { name: "stack", input: "a tool's stack and a bundle's source map, separated by NUL", run: run::stack },
     Target { name: "token", input: "two resource tokens, separated by a line end", run: text::tokens },
+    Target { name: "tree", input: "the tree of a session", run: quilt::tree },
+    Target {
+        name: "wire",
+        input: "a count of descriptors and an order to a launcher, or its report",
+        run: quilt::wire,
+    },
 ];
 
 /// The target with this name.

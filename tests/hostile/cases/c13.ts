@@ -11,6 +11,9 @@ import { O, sys } from "./_ffi.ts";
 import { NR } from "./_nr.ts";
 
 const c = new Case("C13");
+// Code of a tool shares its process with the harness, whose door is descriptor 3 and whatever names the same socket.
+const DOOR = 3;
+const served = process.argv[1] === "/lib/aria/harness.js";
 const before = new Set(list("/proc/self/fd").map(Number));
 c.able("list its own descriptors", before.has(0) && before.has(1) && before.has(2));
 
@@ -28,11 +31,13 @@ const link = (fd: number): string => {
     return "gone";
   }
 };
+const isDoor = (fd: number): boolean => served && link(fd).startsWith("socket:") && link(fd) === link(DOOR);
 const statBuffer = new Uint8Array(144);
 for (const fd of found) {
   const target = link(fd);
   if (target === "gone") continue;
   const seen = `${fd} -> ${target}`;
+  if (isDoor(fd)) continue;
   if (fd <= 2) {
     const standard = fd === 0 ? /^(pipe:|socket:|\/dev\/null$)/ : /^(pipe:|socket:)/;
     c.held("standard stream is a pipe or /dev/null", standard.test(target), seen);
@@ -64,7 +69,7 @@ function readlink(path: string): string {
     return String((error as { code?: string }).code);
   }
 }
-for (const fd of found.filter((one) => one > 2)) {
+for (const fd of found.filter((one) => one > 2 && !isDoor(one))) {
   // Sockets would be a way to talk to whoever holds the other end.
   c.held("no socket inherited", !link(fd).startsWith("socket:"), `${fd} -> ${link(fd)}`);
 }

@@ -1,6 +1,6 @@
 // case: C50-children
 // attack: spread an allocation over many processes, each below the limit
-// accepts: OOM_KILLED, line
+// accepts: OOM_KILLED
 // profiles: tool
 // cost: heavy
 // control: memory

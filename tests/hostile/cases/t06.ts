@@ -3,7 +3,7 @@
 // accepts: CANCELLED
 // profiles: tool, tool-noexec
 // cost: heavy
-// control: seeded: the engine renews a lease only while something in the cage can act, and ends it otherwise
+// control: seeded: the engine renews a lease only while the program itself can act, and ends it otherwise
 // limits: --token kv:hostile-stopped:rw --timeout 60s
 // within: 40s
 

@@ -79,6 +79,7 @@ export const fired = new Map<string, boolean>();
 export const controls: Driver = {
   name: "controls",
   attack: "the cases themselves, with the layers that hold them left out: each must fire",
+  holds: "the layers each case names",
   where: "host",
   heavy: true,
   async run() {

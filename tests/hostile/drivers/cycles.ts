@@ -101,6 +101,7 @@ function touched(victim: Victim): boolean {
 export const cycles: Driver = {
   name: "C68 C69 cycles",
   attack: "start and end cages without pause, cancel at every moment: hit a pid that was reused, leave something behind, end twice",
+  holds: "cgroup.kill and process descriptors, never a pid (engine)",
   where: "host",
   heavy: false,
   async run(device, { full, light }) {

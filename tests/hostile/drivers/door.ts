@@ -12,6 +12,7 @@ const GROWTH_BYTES_MAX = 16 << 20;
 export const door: Driver = {
   name: "C37 T03 door",
   attack: "fill the daemons through the door: passed descriptors, floods, bombs; write through a door whose run has ended",
+  holds: "the door's reader: bounds, no descriptors taken (engine)",
   where: "host",
   heavy: false,
   async run(device) {

@@ -6,6 +6,8 @@ import type { Verdict } from "../verdict.ts";
 export interface Driver {
   name: string;
   attack: string;
+  /** The layers or the part of a daemon that hold it, for the report. */
+  holds: string;
   /** `host`: needs to see the machine the cages run on. */
   where: "host" | "any";
   heavy: boolean;

@@ -17,6 +17,7 @@ const NAMES: Record<string, string> = {
 export const egress: Driver = {
   name: "C33-C36 egress",
   attack: "reach any host but the granted one: other names, ports and spellings, addresses, redirects, names of private addresses, lookups",
+  holds: "the egress proxy behind the door (ariad), network-namespace",
   where: "host",
   heavy: false,
   async run() {

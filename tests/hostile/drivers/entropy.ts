@@ -12,6 +12,7 @@ console.log(JSON.stringify({ uuid: crypto.randomUUID(), math: Math.random(), byt
 export const entropy: Driver = {
   name: "C70 entropy",
   attack: "start a thousand times and see a random value twice",
+  holds: "a process of its own for every start",
   where: "host",
   heavy: false,
   async run(device, { full, light }) {

@@ -14,6 +14,7 @@ const FAULTS: [string, number][] = [["illegal instruction", 4], ["null dereferen
 export const exits: Driver = {
   name: "C61 exits",
   attack: "end in every way there is, and see what the caller is told",
+  holds: "the shim's report (engine)",
   where: "any",
   heavy: false,
   async run(device, { full }) {

@@ -13,6 +13,7 @@ type Counts = Record<string, number>;
 export const hoard: Driver = {
   name: "C62 hoard",
   attack: "take every inotify instance, timer, queued signal and socket a user may have",
+  holds: "uid: one for each cage",
   where: "any",
   heavy: false,
   async run(device) {

@@ -13,6 +13,7 @@ const IDLE = join(root, "tests/hostile/cases/_idle.ts");
 export const identity: Driver = {
   name: "C02 identity",
   attack: "be root, or the same user as another cage, on the machine itself",
+  holds: "uid, user-namespace, capabilities, no-new-privileges, seccomp",
   where: "host",
   heavy: false,
   async run(device) {

@@ -157,14 +157,24 @@ export function resident(pid: number): number {
   return Number(/^VmRSS:\s+(\d+)/m.exec(text(`/proc/${pid}/status`))?.[1] ?? 0) * 1024;
 }
 
-/** What `now` has more of than `before`; a few descriptors and files come and go with connections and logs. */
+/** What `now` has more of than `before`, each with the name of what was counted; a few descriptors and files come and go with connections and logs. */
 export function residue(before: Footprint, now: Footprint): string[] {
   const SLACK = 8;
-  const more = (what: string, from: number, to: number, slack = 0): string[] => (to > from + slack ? [`${what} ${from} to ${to}`] : []);
+  const more = (what: string, from: number, to: number, slack = 0): string[] => (to > from + slack ? [`${what} ${from} to ${to}${named(what, before, now)}`] : []);
   return [
     ...more("processes", before.processes, now.processes), ...more("descendants", before.descendants, now.descendants), ...more("zombies", before.zombies, now.zombies),
     ...more("namespaces", before.namespaces, now.namespaces), ...more("cgroups", before.leaves.length, now.leaves.length), ...more("mounts", before.mounts, now.mounts),
     ...more("IPC objects", before.ipc, now.ipc), ...more("state", before.state.length, now.state.length), ...more("files", before.files, now.files, SLACK),
     ...more("descriptors of ariad", before.descriptors.ariad, now.descriptors.ariad, SLACK), ...more("descriptors of quiltd", before.descriptors.quiltd, now.descriptors.quiltd, SLACK),
   ];
+}
+
+const NAMED_MAX = 4;
+
+/** The new ones, where they have names. */
+function named(what: string, before: Footprint, now: Footprint): string {
+  const lists: Record<string, [string[], string[]]> = { cgroups: [before.leaves, now.leaves], state: [before.state, now.state] };
+  const [old, all] = lists[what] ?? [[], []];
+  const fresh = all.filter((name) => !old.includes(name)).slice(0, NAMED_MAX);
+  return fresh.length === 0 ? "" : ` (${fresh.join(" ")})`;
 }

@@ -17,6 +17,7 @@ const GROWTH_BYTES_MAX = 16 << 20;
 export const neighbour: Driver = {
   name: "C52 neighbour",
   attack: "slow a neighbour down, or grow the daemons, by forking, spinning and flooding",
+  holds: "pids, cpu, memory, output limit (engine)",
   where: "host",
   heavy: true,
   async run(device) {

@@ -43,6 +43,7 @@ function counters(pid: number): Counters {
 export const quota: Driver = {
   name: "C53 quota",
   attack: "take more processor time than granted with sixteen threads, at several shares",
+  holds: "cpu",
   where: "host",
   heavy: true,
   async run(device, { light }) {

@@ -23,6 +23,7 @@ function followAddress(configDir: string, address: string): void {
 export const residue: Driver = {
   name: "residue",
   attack: "leave processes, cgroups, mounts, IPC objects or descriptors behind; kill -9 the daemons in the middle",
+  holds: "cgroup.kill, namespaces, recovery at start (engine)",
   where: "host",
   heavy: false,
   async run(device) {

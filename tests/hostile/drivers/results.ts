@@ -51,6 +51,7 @@ export function answerOf(done: Run): Answer {
 export const results: Driver = {
   name: "C60 results",
   attack: "answer through the guest door with forged, broken, double, endless and absent results",
+  holds: "the reader of frames and results (ariad)",
   where: "any",
   heavy: false,
   async run(device) {

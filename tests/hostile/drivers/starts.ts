@@ -15,6 +15,7 @@ const AT_ONCE = 2;
 export const starts: Driver = {
   name: "C16 starts",
   attack: "race the set-up of a neighbour by flipping links at every mount point's name",
+  holds: "mount-namespace; mount points in no tree a tool can write",
   where: "host",
   heavy: true,
   async run(device, { full }) {

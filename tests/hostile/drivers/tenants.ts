@@ -29,6 +29,7 @@ interface Seen {
 export const tenants: Driver = {
   name: "C42 tenants",
   attack: "find what an earlier or another tool left: marks, descriptors, variables, files, random numbers, also in a cage made ready before",
+  holds: "a cage serves one call; tmpfs, uid and namespaces of its own",
   where: "any",
   heavy: false,
   async run(device, { full, light }) {

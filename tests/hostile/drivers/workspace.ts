@@ -15,6 +15,7 @@ const QUOTA_MIB = 16;
 export const workspace: Driver = {
   name: "C56 workspace",
   attack: "fill a session, leave it by links, bring back links, odd names and set-id files over what was there",
+  holds: "disk; the reader of changes (engine), path rules (arc)",
   where: "any",
   heavy: false,
   async run(device) {

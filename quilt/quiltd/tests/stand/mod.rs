@@ -37,6 +37,7 @@ pub struct Run {
     pub frames: Vec<Vec<u8>>,
     pub files: Vec<(String, Vec<u8>)>,
     pub fence: u64,
+    pub origin: pb::SandboxOrigin,
     pub revoked: Option<String>,
     /// Their bytes are the file `/workspace`.
     pub changes: Option<pb::WorkspaceChanges>,
@@ -359,9 +360,9 @@ pub async fn collect(mut stream: Streaming<pb::ExecuteResponse>) -> Result<Run, 
                 assert!(!granted);
                 (granted, run.fence) = (true, event.fence);
             }
-            Event::Started(_) => {
+            Event::Started(event) => {
                 assert!(granted && !started);
-                started = true;
+                (started, run.origin) = (true, event.origin());
             }
             Event::Output(output) => {
                 assert!(started);

@@ -133,4 +133,7 @@ impl Cgroup for V2 {
         // Not empty means somebody else put something there: leave it.
         let _ = std::fs::remove_dir(&self.home);
     }
+    fn beside(&self, name: &str) -> Box<dyn Cgroup> {
+        Box::new(V2 { home: self.home.with_file_name(name) })
+    }
 }

@@ -40,6 +40,27 @@ fn memory_of_a_child_process_counts_the_same() {
 }
 
 #[test]
+fn a_child_killed_for_memory_takes_the_whole_cage_along() {
+    needs_cages!();
+    // The program itself is small, does not look at its child, and would live on.
+    let script = r#"
+        const eat = "const keep = []; for (;;) { const part = new Uint8Array(8 << 20); part.fill(1); keep.push(part); }";
+        Bun.spawn([process.execPath, "-e", eat]);
+        console.log("ready");
+        setInterval(() => {}, 1e6);
+    "#;
+    let engine = engine();
+    for _ in 0..3 {
+        let (mut sandbox, io, _app) = started(&engine, script, |spec| spec.limits.memory_bytes = 160 << 20);
+        wait_readable(&io.exit, PATIENCE);
+        assert_eq!(sandbox.exit(), Exit::OomKilled);
+        let id = sandbox.id().to_owned();
+        sandbox.destroy().map(|_| ()).expect("is destroyed");
+        assert_eq!(pids_of(&id), Vec::<u32>::new());
+    }
+}
+
+#[test]
 fn memory_behind_descriptors_is_charged() {
     needs_cages!();
     let memfds = r#"

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::needs_cages;
 use crate::support::*;
 use quilt_sandbox::{
-    Ask, Config, Engine, Exit, Io, OwnShelf, Profile, Sandbox, ShelfBounds, ShelfConfig, Shelves, Spec,
+    Ask, Config, Engine, Exit, Io, Origin, OwnShelf, Profile, Sandbox, ShelfBounds, ShelfConfig, Shelves, Spec,
 };
 
 const HARNESS: &str = "/lib/aria/harness.js";
@@ -274,7 +274,66 @@ fn a_directory_that_cannot_be_copied_gets_a_cage_of_its_own() {
 }
 
 #[test]
-fn every_waiting_cage_is_its_own_in_uid_and_randomness() {
+fn no_two_cages_of_a_tool_share_a_uid() {
+    needs_cages!();
+    let stand = stand(0, 2);
+    let dir = tool("return process.pid;");
+    let mut seen = BTreeSet::new();
+    for _ in 0..6 {
+        stand.learn_one(&spec(&dir));
+        let (sandbox, io) = stand.take(&spec(&dir), Some(("ann", "k"))).expect("ready");
+        let status = fs::read_to_string(format!("/proc/{}/status", program_pid(sandbox.id()))).expect("a status");
+        let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("uids");
+        assert!(uids.split_whitespace().all(|uid| uid == sandbox.uid().to_string()), "{uids}");
+        // While this one lives another one is ready, which has a uid of its own.
+        stand.learn_one(&spec(&dir));
+        let beside = stand.take(&spec(&dir), Some(("ann", "k"))).expect("ready");
+        for uid in [sandbox.uid(), beside.0.uid()] {
+            assert!(seen.insert(uid), "uid {uid} came twice");
+        }
+        assert_eq!([call((sandbox, io)), call(beside)], [2, 2], "each is the one program of its cage");
+    }
+}
+
+#[test]
+fn no_cage_of_a_tool_finds_what_another_wrote() {
+    needs_cages!();
+    for (generic, own) in [(1, 0), (0, 1)] {
+        let stand = stand(generic, own);
+        let dir = tool(
+            "const fs = require('node:fs'); const places = ['/tmp', '/out'];
+            const found = places.flatMap((place) => fs.readdirSync(place, { recursive: true }));
+            for (const place of places) { fs.mkdirSync(place + '/deep'); fs.writeFileSync(place + '/deep/mark', 'x'); fs.writeFileSync(place + '/.mark', 'x'); }
+            globalThis.mark = (globalThis.mark ?? 0) + 1; process.env.MARK = (process.env.MARK ?? '') + 'x';
+            return { found, mark: globalThis.mark, env: process.env.MARK, free: fs.statfsSync('/tmp').ffree };",
+        );
+        let key = (own > 0).then_some(("ann", "k"));
+        let mut answers = BTreeSet::new();
+        stand.learn(&spec(&dir), key, (generic, own));
+        for _ in 0..4 {
+            let seen = call(stand.take(&spec(&dir), key).expect("ready"));
+            assert_eq!((&seen["found"], &seen["mark"], &seen["env"]), (&serde_json::json!([]), &1.into(), &"x".into()));
+            answers.insert(seen.to_string());
+            stand.await_ready((generic, own));
+        }
+        assert_eq!(answers.len(), 1, "every one begins alike: {answers:?}");
+    }
+}
+
+#[test]
+fn where_a_cage_comes_from_is_said() {
+    needs_cages!();
+    let stand = stand(1, 1);
+    let dir = tool("return 1;");
+    let fresh = stand.engine.spawn(spec(&dir)).expect("starts").0;
+    stand.learn(&spec(&dir), Some(("ann", "k")), (1, 1));
+    let own = stand.take(&spec(&dir), Some(("ann", "k"))).expect("ready").0;
+    let generic = stand.take(&spec(&dir), None).expect("ready").0;
+    assert_eq!([fresh.origin(), own.origin(), generic.origin()], [Origin::New, Origin::Own, Origin::Generic]);
+}
+
+#[test]
+fn every_waiting_cage_has_randomness_of_its_own() {
     needs_cages!();
     let count: usize = std::env::var("QUILT_STARTS").ok().and_then(|text| text.parse().ok()).unwrap_or(24);
     let stand = stand(0, 2);

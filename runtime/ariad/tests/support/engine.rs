@@ -258,7 +258,7 @@ async fn run_program(program: &pb::Program, events: &Events, mut stdin: mpsc::Re
 
 async fn begin(events: &Events) {
     send(events, Event::Granted(pb::Granted { lease_id: "l1".to_owned(), fence: 1, ttl_ms: 1000 })).await;
-    send(events, Event::Started(pb::Started { sandbox_id: "s1".to_owned(), direct_door: false })).await;
+    send(events, Event::Started(pb::Started { sandbox_id: "s1".to_owned(), ..Default::default() })).await;
 }
 
 async fn end(events: &Events, reason: pb::EndReason, exit_code: i32) {

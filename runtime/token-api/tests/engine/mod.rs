@@ -145,7 +145,7 @@ impl SyncEngine for Engine {
                 Script::Hang | Script::Refuse(_) => {
                     drop(
                         sender
-                            .send(message(Event::Started(pb::Started { sandbox_id: "s".into(), direct_door: false })))
+                            .send(message(Event::Started(pb::Started { sandbox_id: "s".into(), ..Default::default() })))
                             .await,
                     );
                     sender.closed().await;
