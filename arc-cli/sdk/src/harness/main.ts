@@ -144,10 +144,15 @@ async function call(): Promise<void> {
   } catch (error) {
     if (tool?.streams) await drain();
     // A getter or proxy of the answer may throw too; that is a result without a JSON form as well.
-    await (error instanceof Unfit ? fail("result", error.reason) : fail("threw", error));
+    await (error instanceof Unfit ? fail("result", error.reason) : fail(isResultFault(error) ? "result" : "threw", error));
     return;
   }
   await succeed(outputJson);
+}
+
+/** The SDK's mark on a result that its own schema refuses. */
+function isResultFault(error: unknown): boolean {
+  return error instanceof Error && Reflect.get(error, Symbol.for("aria.result")) === true;
 }
 
 /** Marks what went wrong after the tool had answered. */
