@@ -13,7 +13,7 @@ import { type Locked, readLock, writeLock } from "../registry/lock.ts";
 import { projectNeeds } from "../registry/project.ts";
 import { parseReference } from "../registry/reference.ts";
 import { newest, resolve as resolveNeeds, type Resolved, type Source } from "../registry/resolve.ts";
-import { openShelf, pull, type Pulled, type Shelf } from "../registry/shelf.ts";
+import { believing, openShelf, pull, type Pulled, type Shelf } from "../registry/shelf.ts";
 import { writeWhole } from "./build.ts";
 
 export const install = command({
@@ -87,7 +87,7 @@ class Bundles implements Source<Pulled> {
     const locked = this.#locked.filter((one) => one.name === name);
     if (locked.length > 0) return locked.map((one) => one.version);
     if (this.#offline) throw new UserError("ARC2211", `arc.lock does not name ${name}, and --offline forbids asking ${this.#shelf.label}`, { exit: Exit.unavailable, fix: ["arc install"] });
-    return await this.#shelf.versions(name);
+    return await believing(`${this.#shelf.label}/${name}`, () => this.#shelf.versions(name));
   }
 
   async get(name: string, version: string): Promise<{ found: Pulled; dependencies: readonly Dependency[] }> {

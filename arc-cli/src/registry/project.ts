@@ -3,7 +3,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import type { Dependency } from "../bundle/manifest.ts";
-import { readConfig } from "../compiler/project.ts";
+import { type ProjectConfig, readConfig } from "../compiler/project.ts";
+import { toUserError } from "../compiler/report.ts";
 
 export interface Needs {
   /** The directory with `arc.toml`. */
@@ -17,10 +18,18 @@ export function projectNeeds(from: string): Needs | undefined {
   for (let root = resolve(from); ; root = dirname(root)) {
     const path = join(root, "arc.toml");
     if (existsSync(path)) {
-      const { dependencies, shelf } = readConfig(readFileSync(path, "utf8")).config;
+      const { dependencies, shelf } = read(readFileSync(path, "utf8"));
       return { root, shelf, dependencies: Object.entries(dependencies).map(([name, version]) => ({ name, version })) };
     }
     if (dirname(root) === root) return undefined;
+  }
+}
+
+function read(text: string): ProjectConfig {
+  try {
+    return readConfig(text).config;
+  } catch (error) {
+    throw toUserError(error, () => text);
   }
 }
 

@@ -38,9 +38,9 @@ export function openShelf(label: string, cwd: string, signal: AbortSignal): Shel
 /** Fetches one version and puts it together; its digest is the image's, wherever it was. */
 export async function pull(shelf: Shelf, name: string, version: string): Promise<Pulled> {
   const place = `${shelf.label}/${name}@${version}`;
-  const image = await shelf.manifest(name, version);
-  if (image === undefined) throw new UserError("ARC2202", `${place} does not exist`, { exit: Exit.notFound });
-  try {
+  return await believing(place, async () => {
+    const image = await shelf.manifest(name, version);
+    if (image === undefined) throw new UserError("ARC2202", `${place} does not exist`, { exit: Exit.notFound });
     const descriptors = partsOf(image);
     const whole = descriptors.reduce((sum, { size }) => sum + size, 0);
     if (whole > limits.fileBytes) throw new BundleError("BUNDLE_TOO_LARGE", `its blobs are ${whole} bytes, limit is ${limits.fileBytes}`);
@@ -48,25 +48,35 @@ export async function pull(shelf: Shelf, name: string, version: string): Promise
     for (const descriptor of descriptors) blobs.push(checked(await shelf.blob(name, descriptor), descriptor));
     const bytes = putTogether(image, blobs, { name, version }, await shelf.envelope(name, image));
     return { bundle: openBundle(bytes), bytes };
-  } catch (cause) {
-    if (!(cause instanceof BundleError)) throw cause;
-    throw new UserError("ARC2203", `${place}: ${cause.message} (${cause.reason})`, { exit: Exit.trust, hint: "what the registry holds is no good bundle; ask its publisher", details: { reason: cause.reason }, cause });
-  }
+  });
 }
 
 /** Puts a bundle on a shelf; false when it is there already. A version that is there never changes its content. */
 export async function publishTo(shelf: Shelf, bundle: Bundle, bytes: Uint8Array): Promise<boolean> {
   const { name, version } = bundle.manifest;
+  const place = `${shelf.label}/${name}@${version}`;
   const parts = takeApart(bytes);
-  const there = await shelf.manifest(name, version);
-  if (there !== undefined && `sha256:${sha256Hex(there)}` !== bundle.digest) {
-    throw new UserError("ARC2201", `${shelf.label}/${name}@${version} is there with other content`, { exit: Exit.conflict, hint: "raise the version in arc.toml; a published version never changes" });
+  return await believing(place, async () => {
+    const there = await shelf.manifest(name, version);
+    if (there !== undefined && `sha256:${sha256Hex(there)}` !== bundle.digest) {
+      throw new UserError("ARC2201", `${place} is there with other content`, { exit: Exit.conflict, hint: "raise the version in arc.toml; a published version never changes" });
+    }
+    const own = parts.signature?.blobs.at(-1)?.bytes;
+    const envelope = there === undefined || own === undefined ? undefined : await shelf.envelope(name, there);
+    if (there !== undefined && (own === undefined || (envelope !== undefined && Buffer.compare(envelope, own) === 0))) return false;
+    await shelf.push(name, version, parts);
+    return true;
+  });
+}
+
+/** What a shelf holds may break any rule; that is its publisher's or its keeper's fault and not arc's. */
+export async function believing<T>(place: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (!(cause instanceof BundleError)) throw cause;
+    throw new UserError("ARC2203", `${place}: ${cause.message} (${cause.reason})`, { exit: Exit.trust, hint: "what is held there is no good bundle; ask its publisher", details: { reason: cause.reason }, cause });
   }
-  const envelope = there === undefined ? undefined : await shelf.envelope(name, there);
-  const own = parts.signature?.blobs.at(-1)?.bytes;
-  if (there !== undefined && (own === undefined || (envelope !== undefined && Buffer.compare(envelope, own) === 0))) return false;
-  await shelf.push(name, version, parts);
-  return true;
 }
 
 /** A blob is what its descriptor says or nothing. */
