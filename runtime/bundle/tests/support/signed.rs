@@ -1,8 +1,10 @@
 //! A bundle with one manifest of signatures beside it, its documents open to change.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use serde_json::{Value, json};
 
-use crate::support::{Image, blob, describe, file, tar};
+use super::support::{Image, blob, describe, file, tar};
 
 pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
