@@ -41,28 +41,33 @@ async fn commit(client: &Client, request: &pb::CommitBundleRequest) -> Result<pb
     Ok(client.bundles.clone().commit_bundle(request.clone()).await?.into_inner())
 }
 
-/// Sends a part of a blob and then says the end, or breaks the stream.
-async fn resume(client: &Client, whole: &[u8], from: usize, to: usize, ends: bool) -> Result<pb::BlobRef, Status> {
+fn parts_of(whole: &[u8], from: usize, to: usize) -> Vec<pb::PutBlobRequest> {
     use pb::put_blob_request::Part;
     let start = Part::Resume(pb::ResumeBlob { blob: Some(blob(whole)), offset_bytes: from as u64 });
-    let parts = [start, Part::Chunk(whole[from..to].to_vec())];
-    let messages: Vec<_> = parts.into_iter().map(|part| pb::PutBlobRequest { part: Some(part) }).collect();
-    if ends {
-        return Ok(client.blobs.clone().put_blob(tokio_stream::iter(messages)).await?.into_inner().blob.unwrap());
-    }
+    [start, Part::Chunk(whole[from..to].to_vec())].map(|part| pb::PutBlobRequest { part: Some(part) }).into()
+}
+
+/// Sends a part of a blob and says the end.
+async fn resume(client: &Client, whole: &[u8], from: usize, to: usize) -> Result<pb::BlobRef, Status> {
+    let messages = tokio_stream::iter(parts_of(whole, from, to));
+    Ok(client.blobs.clone().put_blob(messages).await?.into_inner().blob.unwrap())
+}
+
+/// Sends the first bytes of a blob and goes away once they have arrived.
+async fn break_off(daemon: &Daemon, client: &Client, whole: &[u8], to: usize) {
     let (sender, receiver) = tokio::sync::mpsc::channel(4);
-    for message in messages {
+    for message in parts_of(whole, 0, to) {
         sender.send(message).await.unwrap();
     }
     let mut blobs = client.blobs.clone();
-    let call = tokio::spawn(async move {
-        blobs.put_blob(tokio_stream::wrappers::ReceiverStream::new(receiver)).await
-    });
-    support::until("the piece has left", || sender.capacity() == 4).await;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let call = tokio::spawn(async move { blobs.put_blob(tokio_stream::wrappers::ReceiverStream::new(receiver)).await });
+    let arrived = || {
+        let staged = daemon.entries("staging");
+        let path = |name: &String| daemon.data().join("staging").join(name);
+        staged.iter().any(|name| std::fs::metadata(path(name)).is_ok_and(|found| found.len() == to as u64))
+    };
+    support::until("the first bytes have arrived", arrived).await;
     call.abort();
-    drop(sender);
-    Err(Status::cancelled("broken off"))
 }
 
 async fn held(client: &Client, whole: &[u8]) -> Vec<u64> {
@@ -135,7 +140,7 @@ async fn a10_an_upload_goes_on_for_its_owner_alone_and_only_where_it_stopped() {
     let ann = daemon.operator().await;
     let bob = Client::tls(&daemon.listen, &daemon.enrol("bob", "operator").await).await.unwrap();
     let whole: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
-    resume(&ann, &whole, 0, 500_000, false).await.unwrap_err();
+    break_off(&daemon, &ann, &whole, 500_000).await;
     for _ in 0..100 {
         if held(&ann, &whole).await == [500_000] {
             break;
@@ -145,11 +150,11 @@ async fn a10_an_upload_goes_on_for_its_owner_alone_and_only_where_it_stopped() {
     assert_eq!((held(&ann, &whole).await, held(&bob, &whole).await), (vec![500_000], vec![0]));
     assert_eq!(daemon.entries("blobs"), [""; 0]);
     check(ann.get(&blob(&whole).sha256).await, Code::NotFound, "BLOB_UNKNOWN");
-    check(resume(&bob, &whole, 500_000, 600_000, true).await, Code::Aborted, "OFFSET_MISMATCH");
+    check(resume(&bob, &whole, 500_000, 600_000).await, Code::Aborted, "OFFSET_MISMATCH");
     for (from, to) in [(400_000, 600_000), (600_000, 700_000), (499_999, 500_001)] {
-        check(resume(&ann, &whole, from, to, true).await, Code::Aborted, "OFFSET_MISMATCH");
+        check(resume(&ann, &whole, from, to).await, Code::Aborted, "OFFSET_MISMATCH");
     }
-    assert_eq!(resume(&ann, &whole, 500_000, 800_000, true).await.unwrap(), blob(&whole));
+    assert_eq!(resume(&ann, &whole, 500_000, 800_000).await.unwrap(), blob(&whole));
     assert_eq!(ann.get(&blob(&whole).sha256).await.unwrap(), whole);
     check(bob.get(&blob(&whole).sha256).await, Code::NotFound, "BLOB_UNKNOWN");
     assert_eq!(daemon.entries("staging"), [""; 0]);
@@ -220,9 +225,14 @@ async fn a_deprecated_bundle_says_so_to_its_callers() {
     };
     check(deprecate("2.0.0", "x").await, Code::NotFound, "BUNDLE_UNKNOWN");
     check(deprecate("1.0.0", &"x".repeat(501)).await, Code::InvalidArgument, "DEPRECATION_TOO_LONG");
-    assert_eq!(deprecate("1.0.0", "use 2\u{1b}[2J").await.unwrap().into_inner().bundle.unwrap().deprecated, "use 2\\u{1b}[2J");
+    assert_eq!(
+        deprecate("1.0.0", "use 2\u{1b}[2J").await.unwrap().into_inner().bundle.unwrap().deprecated,
+        "use 2\\u{1b}[2J"
+    );
     let events = client.invoke("demo.echo", "{}").await.unwrap();
-    assert!(matches!(&events[0], Event::Notice(notice) if notice.code == "DEPRECATED" && notice.message.contains("use 2")));
+    assert!(
+        matches!(&events[0], Event::Notice(notice) if notice.code == "DEPRECATED" && notice.message.contains("use 2"))
+    );
     assert!(matches!(outcome(&events), pb::outcome::Kind::Succeeded(_)));
     deprecate("1.0.0", "").await.unwrap();
     let events = client.invoke("demo.echo", "{}").await.unwrap();

@@ -2,9 +2,9 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "in a test they are assertions")]
 
-mod support;
 #[path = "support/signed.rs"]
 mod signed;
+mod support;
 
 use aria_bundle::{PublicKey, Rule, Standing, Verdict, judge};
 use aria_core::{Digest, UnixMs};

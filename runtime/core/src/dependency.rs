@@ -83,7 +83,8 @@ pub fn unmet<'a>(
     needed: &'a [Dependency],
     installed: impl Iterator<Item = (&'a Name, &'a Version)> + Clone,
 ) -> Option<&'a Dependency> {
-    let met = |one: &&Dependency| installed.clone().any(|(name, version)| *name == one.name && one.range.holds(version));
+    let met =
+        |one: &&Dependency| installed.clone().any(|(name, version)| *name == one.name && one.range.holds(version));
     needed.iter().find(|one| !met(one))
 }
 
@@ -116,8 +117,10 @@ mod tests {
     use super::*;
 
     fn node(name: &str, version: &str, needs: &[(&str, &str)]) -> Node {
-        let dependency =
-            |(name, range): &(&str, &str)| Dependency { name: Name::parse(name).unwrap(), range: Range::parse(range).unwrap() };
+        let dependency = |(name, range): &(&str, &str)| Dependency {
+            name: Name::parse(name).unwrap(),
+            range: Range::parse(range).unwrap(),
+        };
         let dependencies = needs.iter().map(dependency).collect();
         Node { name: Name::parse(name).unwrap(), version: Version::parse(version).unwrap(), dependencies }
     }
@@ -136,7 +139,21 @@ mod tests {
         ] {
             assert!(holds(range, inside) && !holds(range, outside), "{range}");
         }
-        for bad in ["", "1.2.3", "*", "^1", "^1.2", "1.x", ">1.0.0", "<2.0.0", "^1.0.0 || ^2.0.0", "^1.0.0, <1.5.0", "^ 1.0.0", "^1.0.0+b", "=v1.0.0"] {
+        for bad in [
+            "",
+            "1.2.3",
+            "*",
+            "^1",
+            "^1.2",
+            "1.x",
+            ">1.0.0",
+            "<2.0.0",
+            "^1.0.0 || ^2.0.0",
+            "^1.0.0, <1.5.0",
+            "^ 1.0.0",
+            "^1.0.0+b",
+            "=v1.0.0",
+        ] {
             assert_eq!(Range::parse(bad), Err(NotARange), "{bad}");
         }
         assert_eq!(Range::parse(&format!("^1.0.0-{}", "a".repeat(RANGE_BYTES_MAX))), Err(NotARange));
@@ -152,7 +169,8 @@ mod tests {
 
     #[test]
     fn dependants_of_dependants_count_too() {
-        let all = [node("a", "1.0.0", &[]), node("b", "1.0.0", &[("a", "=1.0.0")]), node("c", "1.0.0", &[("b", "^1.0.0")])];
+        let all =
+            [node("a", "1.0.0", &[]), node("b", "1.0.0", &[("a", "=1.0.0")]), node("c", "1.0.0", &[("b", "^1.0.0")])];
         assert_eq!(dependants(&all, &[0].into()), [1, 2].into());
         assert_eq!(dependants(&all, &[2].into()), BTreeSet::new());
     }

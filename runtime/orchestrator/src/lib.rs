@@ -155,7 +155,9 @@ impl Handle {
         let place = self.place(&call.owner)?;
         if call.bundle.is_some() {
             let (owner, subject) = (call.owner.clone(), format!("tool:{}", call.tool));
-            return Ok(self.ephemeral(place, (owner, subject), None, move |inner, id| prepare::tool(inner, id, None, call)));
+            return Ok(
+                self.ephemeral(place, (owner, subject), None, move |inner, id| prepare::tool(inner, id, None, call))
+            );
         }
         self.invoke_in(place, call, None).await
     }

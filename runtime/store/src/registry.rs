@@ -245,7 +245,8 @@ impl Store {
 
     fn insert(&self, bundle: NewBundle, now: UnixMs) -> Result<BundleRecord, StoreError> {
         let version = read(Version::parse(&bundle.version), "bundle.version")?;
-        let sql = "INSERT INTO bundle (name, version, digest, interface_digest, authority_digest, size_bytes, unpacked_bytes,
+        let sql =
+            "INSERT INTO bundle (name, version, digest, interface_digest, authority_digest, size_bytes, unpacked_bytes,
             manifest_json, owner, installed_at, file_sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         let values = params![
             bundle.name.as_str(),
@@ -261,9 +262,7 @@ impl Store {
             bundle.file_sha256.hex(),
         ];
         let row = audit(AuditKind::BundleInstalled, (&bundle.name, &bundle.version), &bundle.owner, now, |detail| {
-            detail
-                .text("digest", &bundle.digest.to_string())
-                .text("authority", &bundle.authority_digest.to_string())
+            detail.text("digest", &bundle.digest.to_string()).text("authority", &bundle.authority_digest.to_string())
         });
         lock(&self.inner.db).audited(true, &self.inner.config, |step| {
             step.execute(sql, values).map_err(doing("install bundle"))?;

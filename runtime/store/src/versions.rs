@@ -273,7 +273,10 @@ pub(crate) fn mend_active(connection: &mut Connection) -> Result<usize, StoreErr
 }
 
 fn installed_versions(connection: &Connection, name: &Name) -> Result<Vec<Version>, StoreError> {
-    texts(connection, "SELECT version FROM bundle WHERE name = ?1", [name.as_str()])?.iter().map(|text| parsed(text)).collect()
+    texts(connection, "SELECT version FROM bundle WHERE name = ?1", [name.as_str()])?
+        .iter()
+        .map(|text| parsed(text))
+        .collect()
 }
 
 fn texts(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<Vec<String>, StoreError> {
@@ -298,10 +301,8 @@ fn nodes(connection: &Connection) -> Result<Vec<Node>, StoreError> {
         }
         if let (Some(name), Some(range), Some(node)) = (text(2)?, text(3)?, nodes.last_mut()) {
             let (name, range) = (Name::parse(&name), Range::parse(&range));
-            node.dependencies.push(Dependency {
-                name: read(name, "dependency.name")?,
-                range: read(range, "dependency.range")?,
-            });
+            node.dependencies
+                .push(Dependency { name: read(name, "dependency.name")?, range: read(range, "dependency.range")? });
         }
     }
     Ok(nodes)

@@ -121,8 +121,7 @@ fn there_is_a_bound_for_one_owner_and_for_all() {
 
 #[test]
 fn blobs_that_need_the_room_get_it() {
-    let (_directory, store) =
-        fresh_with(Config { blobs_bytes_max: 1000, blob_bytes_max: 700, ..Config::default() });
+    let (_directory, store) = fresh_with(Config { blobs_bytes_max: 1000, blob_bytes_max: 700, ..Config::default() });
     break_off(&store, "ann", &[7; 700], 0, 100);
     assert_eq!(store.blobs_bytes(), 700);
     put(&store, "bob", &[8; 400], NOW).expect("the partial makes room");

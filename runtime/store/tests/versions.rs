@@ -84,8 +84,7 @@ fn moves_and_deprecations_are_in_the_audit() {
     store.deprecate(&name("weather"), "0.1.0", "use 0.2.0", "bob", NOW).expect("deprecate");
     store.deprecate(&name("weather"), "0.1.0", "", "bob", NOW).expect("undo");
     let rows = store.audit_rows(&AuditQuery { owner: Some("bob".into()), ..AuditQuery::default() }).expect("rows");
-    let reasons: Vec<(&str, &str)> =
-        rows.rows.iter().map(|row| (row.kind.as_str(), row.reason.as_str())).collect();
+    let reasons: Vec<(&str, &str)> = rows.rows.iter().map(|row| (row.kind.as_str(), row.reason.as_str())).collect();
     let changed = ["PINNED", "ROLLED_BACK", "DEPRECATED", "UNDEPRECATED"].map(|reason| ("bundle.changed", reason));
     assert_eq!(reasons, changed);
 }

@@ -59,7 +59,8 @@ impl pb::blobs_server::Blobs for Blobs {
         request: Request<Streaming<pb::PutBlobRequest>>,
     ) -> Result<Response<pb::PutBlobResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let ((start, offset_bytes), upload) = transfer::begin(&self.0.uploads, &caller.subject, request.into_inner(), part).await?;
+        let ((start, offset_bytes), upload) =
+            transfer::begin(&self.0.uploads, &caller.subject, request.into_inner(), part).await?;
         let expected = blob(&required(start, "resume.blob")?)?;
         let store = self.0.store.clone();
         let begin = move || match offset_bytes {

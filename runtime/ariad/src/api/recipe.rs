@@ -98,8 +98,7 @@ fn put_together(device: &Device, recipe: Recipe, owner: String) -> Result<pb::Co
     }
     let limits = Limits { file_bytes_max: device.bundle_bytes_max, ..Limits::default() };
     let expected = Expected { size_bytes: file.size_bytes, sha256: file.sha256 };
-    let mut reader =
-        Reader::new(&device.store.staging_dir(), limits, Some(expected)).map_err(status::bundle)?;
+    let mut reader = Reader::new(&device.store.staging_dir(), limits, Some(expected)).map_err(status::bundle)?;
     for piece in pieces {
         match piece {
             Piece::Literal(bytes) => reader.feed(&bytes).map_err(status::bundle)?,

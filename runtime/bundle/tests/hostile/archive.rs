@@ -46,12 +46,46 @@ fn last(entries: &mut [Entry]) -> &mut Entry {
 
 fn paths(cases: &mut Vec<Case>) {
     let escapes = [
-        "../x", "a/../../x", "/x", "//x", "C:\\x", "C:/x", "c:", "", ".", "..", "./a", "a/./b", "a/..", "a//b", "x/",
-        "\\\\host\\share", "a\\b", "\\x",
+        "../x",
+        "a/../../x",
+        "/x",
+        "//x",
+        "C:\\x",
+        "C:/x",
+        "c:",
+        "",
+        ".",
+        "..",
+        "./a",
+        "a/./b",
+        "a/..",
+        "a//b",
+        "x/",
+        "\\\\host\\share",
+        "a\\b",
+        "\\x",
     ];
     let deceptions = [
-        "a\nb", "a\rb", "a\tb", "a\u{1b}[2J", "a\u{7f}", "a\u{85}b", "a\u{61c}b", "a\u{200e}b", "a\u{200f}b", "a\u{2028}b", "a\u{2029}b",
-        "a\u{202a}b", "a\u{202b}b", "a\u{202d}b", "a\u{202e}txt.exe", "a\u{2066}b", "a\u{2067}b", "a\u{2068}b", "a\u{2069}b", "a\u{feff}b",
+        "a\nb",
+        "a\rb",
+        "a\tb",
+        "a\u{1b}[2J",
+        "a\u{7f}",
+        "a\u{85}b",
+        "a\u{61c}b",
+        "a\u{200e}b",
+        "a\u{200f}b",
+        "a\u{2028}b",
+        "a\u{2029}b",
+        "a\u{202a}b",
+        "a\u{202b}b",
+        "a\u{202d}b",
+        "a\u{202e}txt.exe",
+        "a\u{2066}b",
+        "a\u{2067}b",
+        "a\u{2068}b",
+        "a\u{2069}b",
+        "a\u{feff}b",
     ];
     for (names, rule) in [(escapes.to_vec(), Rule::PathEscape), (deceptions.to_vec(), Rule::NameChars)] {
         for name in names {
@@ -69,8 +103,12 @@ fn paths(cases: &mut Vec<Case>) {
         both(cases, &format!("name with {id}"), Rule::NameChars, move |entries| last(entries).name = raw.into());
     }
     let changes: [(&str, Rule, Change); 16] = [
-        ("a prefix that leaves", Rule::PathEscape, |entries| entries.push(Entry { prefix: b"..".into(), ..file("x", b"") })),
-        ("an absolute prefix", Rule::PathEscape, |entries| entries.push(Entry { prefix: b"/".into(), ..file("x", b"") })),
+        ("a prefix that leaves", Rule::PathEscape, |entries| {
+            entries.push(Entry { prefix: b"..".into(), ..file("x", b"") })
+        }),
+        ("an absolute prefix", Rule::PathEscape, |entries| {
+            entries.push(Entry { prefix: b"/".into(), ..file("x", b"") })
+        }),
         ("a prefix of here", Rule::PathEscape, |entries| entries.push(Entry { prefix: b".".into(), ..file("x", b"") })),
         ("a prefix with bytes after its NUL", Rule::NameChars, |entries| {
             entries.push(Entry { prefix: b"a\0b".into(), ..file("x", b"") });
@@ -116,9 +154,15 @@ fn paths(cases: &mut Vec<Case>) {
 }
 
 fn kinds(cases: &mut Vec<Case>) {
-    for (flag, target) in
-        [(b'1', "oci-layout"), (b'1', "/etc/passwd"), (b'1', "code/forecast.js"), (b'2', "/etc"), (b'2', "../.."), (b'2', "code"), (b'2', "")]
-    {
+    for (flag, target) in [
+        (b'1', "oci-layout"),
+        (b'1', "/etc/passwd"),
+        (b'1', "code/forecast.js"),
+        (b'2', "/etc"),
+        (b'2', "../.."),
+        (b'2', "code"),
+        (b'2', ""),
+    ] {
         let id = format!("link {} to {target:?}", char::from(flag));
         both(cases, &id, Rule::Link, move |entries| {
             entries.push(Entry { link: target.into(), ..file("link", b"").flag(flag) });
@@ -158,7 +202,9 @@ fn headers(cases: &mut Vec<Case>) {
     }
     let changes: [(&str, Rule, Change); 21] = [
         ("GNU magic", Rule::TarExtension, |entries| last(entries).magic = b"ustar  \0".into()),
-        ("base-256 size", Rule::TarExtension, |entries| last(entries).size = Some(b"\x80\0\0\0\0\0\0\0\0\0\0\x05".into())),
+        ("base-256 size", Rule::TarExtension, |entries| {
+            last(entries).size = Some(b"\x80\0\0\0\0\0\0\0\0\0\0\x05".into())
+        }),
         ("base-256 negative size", Rule::TarExtension, |entries| last(entries).size = Some([0xff; 12].into())),
         ("base-256 mode", Rule::TarExtension, |entries| last(entries).mode = b"\x80\0\0\0\0\0\x01\xa4".into()),
         ("base-256 mtime", Rule::TarExtension, |entries| last(entries).mtime = b"\x80\0\0\0\0\0\0\0\0\0\0\x01".into()),
@@ -198,7 +244,9 @@ fn ends(cases: &mut Vec<Case>) {
     both_bytes(cases, "a byte in the padding", Rule::TrailingBytes, |bytes| *bytes.last_mut().expect("bytes") = 1);
     both_bytes(cases, "another archive behind it", Rule::TrailingBytes, |bytes| bytes.extend(parts().code_tar()));
     let hidden = |open: Vec<u8>| [open, vec![0; 512], tar(&[file("hidden", b"")])].concat();
-    cases.push(case("file/an entry after one zero block", Rule::TrailingBytes, move || hidden(tar_open(&parts().image().entries()))));
+    cases.push(case("file/an entry after one zero block", Rule::TrailingBytes, move || {
+        hidden(tar_open(&parts().image().entries()))
+    }));
     cases.push(case("layer/an entry after one zero block", Rule::TrailingBytes, move || {
         Parts { layer_tar: Some(hidden(tar_open(&parts().code_entries()))), ..parts() }.bytes()
     }));

@@ -44,7 +44,9 @@ fn joined() -> Vec<Case> {
         layer("the last kind of skippable frame", Rule::ZstdFrame, || vec![0x5f, 0x2a, 0x4d, 0x18, 0, 0, 0, 0]),
         layer("a byte behind it", Rule::TrailingBytes, || [&honest()[..], b"x"].concat()),
         layer("zeros behind it", Rule::TrailingBytes, || [honest(), vec![0; 512]].concat()),
-        layer("no content size", Rule::ZstdFrame, || zstd::stream::encode_all(&parts().code_tar()[..], 3).expect("compress")),
+        layer("no content size", Rule::ZstdFrame, || {
+            zstd::stream::encode_all(&parts().code_tar()[..], 3).expect("compress")
+        }),
         layer("no compression", Rule::ZstdFrame, || parts().code_tar()),
         layer("gzip", Rule::ZstdFrame, || b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0".to_vec()),
         layer("xz", Rule::ZstdFrame, || b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F".to_vec()),
@@ -77,7 +79,11 @@ fn by_hand() -> Vec<Case> {
         raw("a window of 16 MiB", Rule::ZstdFrame, &[0b1000_0000, 14 << 3, 1, 0, 0, 0, 1, 0, 0]),
         raw("a window of 3.75 TiB", Rule::ZstdFrame, &[0b1000_0000, 0xff, 1, 0, 0, 0, 1, 0, 0]),
         raw("one segment of 16 MiB", Rule::ZstdFrame, &[0b1010_0000, 0, 0, 0, 1, 1, 0, 0]),
-        raw("one segment of all there is", Rule::ZstdFrame, &[0b1110_0000, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0]),
+        raw(
+            "one segment of all there is",
+            Rule::ZstdFrame,
+            &[0b1110_0000, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0],
+        ),
         raw("an empty block before the last", Rule::ZstdFrame, &[0b0010_0000, 0, 0, 0, 0, 1, 0, 0]),
         raw("an empty run before the last", Rule::ZstdFrame, &[0b0010_0000, 0, 2, 0, 0, 7, 1, 0, 0]),
         raw("a block of reserved type", Rule::ZstdFrame, &[0b0010_0000, 0, 7, 0, 0]),

@@ -2,12 +2,17 @@
 //! way, none like another. Each is refused for its own reason, in bounded memory, leaves nothing, and the reader that refused it
 //! takes the good bundle next. Alone in its process, because it reads the process's own peak.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking and says what it skips")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it skips"
+)]
 
-#[path = "../support/mod.rs"]
-mod support;
 #[path = "../support/signed.rs"]
 mod signed;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod archive;
 mod documents;
@@ -59,7 +64,10 @@ fn tree(directory: &Path) -> BTreeSet<std::path::PathBuf> {
 #[test]
 fn no_hostile_bundle_is_accepted_and_each_is_refused_for_its_own_reason() {
     let cases: Vec<Case> =
-        [archive::cases(), documents::cases(), manifest::cases(), frame::cases(), signature::cases()].into_iter().flatten().collect();
+        [archive::cases(), documents::cases(), manifest::cases(), frame::cases(), signature::cases()]
+            .into_iter()
+            .flatten()
+            .collect();
     assert!(cases.len() >= CASES_MIN, "{} cases", cases.len());
     let directory = tempfile::tempdir().expect("tempdir");
     let staging = directory.path().join("staging");

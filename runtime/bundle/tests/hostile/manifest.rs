@@ -26,8 +26,12 @@ fn texts() -> Vec<Case> {
         config("null", Rule::ManifestInvalid, |_| b"null".into()),
         config("a list", Rule::ManifestInvalid, |_| b"[]".into()),
         config("a key twice", Rule::JsonDuplicateKey, |text| text.replacen('{', "{\"name\":\"other\",", 1).into()),
-        config("a key twice by escape", Rule::JsonDuplicateKey, |text| text.replacen('{', "{\"n\\u0061me\":\"other\",", 1).into()),
-        config("a nested key twice", Rule::JsonDuplicateKey, |text| text.replacen("\"pids\":64", "\"pids\":64,\"pids\":65", 1).into()),
+        config("a key twice by escape", Rule::JsonDuplicateKey, |text| {
+            text.replacen('{', "{\"n\\u0061me\":\"other\",", 1).into()
+        }),
+        config("a nested key twice", Rule::JsonDuplicateKey, |text| {
+            text.replacen("\"pids\":64", "\"pids\":64,\"pids\":65", 1).into()
+        }),
         config("100,000 levels", Rule::JsonDepth, |_| format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)).into()),
         config("100,000 open braces", Rule::JsonDepth, |_| "{\"a\":".repeat(100_000).into()),
         config("deep in an extension", Rule::JsonDepth, |text| {
@@ -39,7 +43,9 @@ fn texts() -> Vec<Case> {
         config("a plus sign", Rule::JsonInvalid, |text| text.replace("30000", "+30000").into()),
         config("a number beyond all", Rule::JsonInvalid, |text| text.replace("30000", "1e999").into()),
         config("a comment", Rule::JsonInvalid, |text| text.replacen('{', "{/**/", 1).into()),
-        config("a comma before the end", Rule::JsonInvalid, |text| text.replacen("\"agents\":[]", "\"agents\":[1,]", 1).into()),
+        config("a comma before the end", Rule::JsonInvalid, |text| {
+            text.replacen("\"agents\":[]", "\"agents\":[1,]", 1).into()
+        }),
         config("single quotes", Rule::JsonInvalid, |text| text.replace('"', "'").into()),
         config("something behind it", Rule::JsonInvalid, |text| format!("{text} {{}}").into()),
         config("a NUL behind it", Rule::JsonInvalid, |text| format!("{text}\0").into()),
@@ -69,14 +75,17 @@ fn put(manifest: &mut Value, pointer: &str, value: Value) {
 }
 
 fn set(id: &str, pointer: &'static str, rule: Rule, value: Value) -> Case {
-    case(format!("manifest{pointer} = {id}"), rule, move || parts().manifest(|manifest| put(manifest, pointer, value.clone())).bytes())
+    case(format!("manifest{pointer} = {id}"), rule, move || {
+        parts().manifest(|manifest| put(manifest, pointer, value.clone())).bytes()
+    })
 }
 
 fn absent() -> Vec<Case> {
     let manifest = parts().manifest;
     let top = manifest.as_object().expect("object").keys().map(|key| format!("/{key}"));
     let tool = manifest["tools"][0].as_object().expect("object").keys().map(|key| format!("/tools/0/{key}"));
-    let rest = ["/source/digest", "/builder/name", "/builder/version", "/files/0/path", "/files/0/size", "/files/0/sha256"];
+    let rest =
+        ["/source/digest", "/builder/name", "/builder/version", "/files/0/path", "/files/0/size", "/files/0/sha256"];
     // Name and version are read from the manifest for the index too, so those two break two places at once.
     let all = top.chain(tool).chain(rest.map(str::to_owned)).filter(|pointer| pointer != "/files");
     all.map(|pointer| {
@@ -94,7 +103,13 @@ fn absent() -> Vec<Case> {
 
 fn unknown() -> Vec<Case> {
     let places = [
-        "/more", "/tools/0/more", "/tools/0/limits/more", "/tools/0/annotations/more", "/source/more", "/builder/more", "/files/0/more",
+        "/more",
+        "/tools/0/more",
+        "/tools/0/limits/more",
+        "/tools/0/annotations/more",
+        "/source/more",
+        "/builder/more",
+        "/files/0/more",
     ];
     places.into_iter().map(|pointer| set("unknown key", pointer, Rule::ManifestInvalid, json!(1))).collect()
 }
@@ -106,18 +121,58 @@ fn values() -> Vec<Case> {
         ("/tools/0/name", &["", "Forecast", "-a", "a.b", "../../bin/sh", "a\u{0}b"]),
         ("/version", &["", "1", "1.0", "v1.0.0", "01.0.0", "1.0.0-01", "1.0.0 ", "latest", "99999999999999999999.0.0"]),
         ("/engine", &["whatever", "v1", ">"]),
-        ("/tools/0/tokens/1", &["", "kv", "kv:*", "kv:../x:rw", "kv:orders :rw", "KV:orders", "kv:örders", "kv::rw", "nothing:x", "kv:orders:rw\n"]),
-        ("/tools/0/egress/0", &["", "*", "*.example.com", "Example.com", "a..b", "-a.com", "a.com:0", "a.com:99999", "http://a.com", "a b", "[::1]:80"]),
+        (
+            "/tools/0/tokens/1",
+            &[
+                "",
+                "kv",
+                "kv:*",
+                "kv:../x:rw",
+                "kv:orders :rw",
+                "KV:orders",
+                "kv:örders",
+                "kv::rw",
+                "nothing:x",
+                "kv:orders:rw\n",
+            ],
+        ),
+        (
+            "/tools/0/egress/0",
+            &[
+                "",
+                "*",
+                "*.example.com",
+                "Example.com",
+                "a..b",
+                "-a.com",
+                "a.com:0",
+                "a.com:99999",
+                "http://a.com",
+                "a b",
+                "[::1]:80",
+            ],
+        ),
         ("/tools/0/secrets/0", &["", "Stripe", "../key", "a b", ".a"]),
     ];
     let entries: [(&'static str, &[&str]); 1] = [(
         "/tools/0/entry",
-        &["", "code/absent.js", "src/deep/er/forecast.ts", "code/forecast.js.map", "forecast.js", "/app/code/forecast.js", "code/../code/forecast.js", "../../bin/bun"],
+        &[
+            "",
+            "code/absent.js",
+            "src/deep/er/forecast.ts",
+            "code/forecast.js.map",
+            "forecast.js",
+            "/app/code/forecast.js",
+            "code/../code/forecast.js",
+            "../../bin/bun",
+        ],
     )];
     let mut cases: Vec<Case> = texts
         .into_iter()
         .chain(entries)
-        .flat_map(|(pointer, bad)| bad.iter().map(move |text| set(&format!("{text:?}"), pointer, Rule::ManifestInvalid, json!(text))))
+        .flat_map(|(pointer, bad)| {
+            bad.iter().map(move |text| set(&format!("{text:?}"), pointer, Rule::ManifestInvalid, json!(text)))
+        })
         .collect();
     for (pointer, value) in [
         ("/description", json!(1)),
