@@ -75,7 +75,8 @@ const bufCurlStack: Stack = {
   },
   async cancel(tool, input) {
     const { ca, certificate, key } = enrolled(host);
-    const child = Bun.spawn([join(root, "out/bin/bun"), BUF, "curl", "--protocol", "grpc", "--cacert", ca, "--cert", certificate, "--key", key, "--data", JSON.stringify({ tool, inputJson: input }), `https://${host.listen}/aria.v1.Tools/Invoke`], { env: { ...process.env, HOME: host.dir, BUF_CACHE_DIR: join(host.dir, "buf-cache") }, stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+    // The program itself: the script around it does not pass signals on.
+    const child = Bun.spawn([join(root, "tests/node_modules/@bufbuild/buf-linux-x64/bin/buf"), "curl", "--protocol", "grpc", "--cacert", ca, "--cert", certificate, "--key", key, "--data", JSON.stringify({ tool, inputJson: input }), `https://${host.listen}/aria.v1.Tools/Invoke`], { env: { ...process.env, HOME: host.dir, BUF_CACHE_DIR: join(host.dir, "buf-cache") }, stdin: "ignore", stdout: "pipe", stderr: "ignore" });
     let said = "";
     for await (const piece of child.stdout) {
       said += new TextDecoder().decode(piece);
@@ -179,7 +180,7 @@ const pythonStack: Stack = {
 async function cancelled(tool: string): Promise<number> {
   const done = await host.arc(["audit", "--kind", "call.finished", "--json"]);
   const rows = done.stdout.trim().split("\n").map((line) => JSON.parse(line) as { subject?: string; reason?: string });
-  return rows.filter(({ subject, reason }) => subject === `tool:${tool}` && reason === "CANCELLED").length;
+  return rows.filter(({ subject, reason }) => subject === `tool:${tool}` && reason === "cancelled").length;
 }
 
 const STACKS: Record<string, Stack> = { "buf-curl": bufCurlStack, "grpc-js": grpcJsStack, connect: connectStack, python: pythonStack };

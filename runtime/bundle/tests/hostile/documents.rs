@@ -3,7 +3,7 @@
 use aria_bundle::Rule;
 use serde_json::{Value, json};
 
-use crate::support::{Entry, Image, Parts, directory, file, parts, sha256, tar};
+use crate::support::{Entry, Image, directory, file, parts, sha256, tar};
 use crate::{Case, case};
 
 type ImageChange = fn(&mut Image);
