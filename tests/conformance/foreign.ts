@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { bun, root, run, type Host, type Run } from "../stand/host.ts";
 
 export const PROTO = join(root, "crates/protocol/proto");
-const BUF = join(root, "tests/node_modules/@bufbuild/buf/bin/buf");
+export const BUF = join(root, "tests/node_modules/@bufbuild/buf/bin/buf");
 
 export interface Identity {
   ca: string;

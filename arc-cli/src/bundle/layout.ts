@@ -68,6 +68,56 @@ export function signBundle(bytes: Uint8Array, keyPem: string): Uint8Array {
   return writeLayout(image, kept, manifest, signed(statement, keyPem, envelope));
 }
 
+/** One blob or manifest of a bundle as a registry keeps it. */
+export interface Part {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly bytes: Uint8Array;
+}
+
+/** A bundle taken apart: every blob of its image, and of its signatures if it has any. */
+export interface Parts {
+  readonly image: Part;
+  readonly blobs: readonly Part[];
+  readonly signature: { readonly manifest: Part; readonly blobs: readonly Part[] } | undefined;
+}
+
+/** Takes a bundle apart that `openBundle` has accepted. */
+export function takeApart(bytes: Uint8Array): Parts {
+  const blobs = readLayout(readTar(bytes, "the bundle"));
+  const index = readIndex(blobs.index);
+  const part = (descriptor: Descriptor): Part => ({ mediaType: descriptor.mediaType, digest: descriptor.digest, bytes: blobs.take(descriptor, "the bundle") });
+  const image = part(index.bundle);
+  const { config, layers } = readImage(image.bytes);
+  const own = [config, ...layers].map(part);
+  if (index.signature === undefined) return { image, blobs: own, signature: undefined };
+  const manifest = part(index.signature);
+  const { config: empty, layers: envelopes } = JSON.parse(new TextDecoder().decode(manifest.bytes)) as { config: Descriptor; layers: Descriptor[] };
+  return { image, blobs: own, signature: { manifest, blobs: [empty, ...envelopes].map(part) } };
+}
+
+/** What an image manifest from a registry refers to. */
+export function partsOf(image: Uint8Array): readonly Descriptor[] {
+  const { config, layers } = readImage(image);
+  return [config, ...layers];
+}
+
+/** The one envelope a manifest of signatures refers to, and the image it is about. */
+export function envelopeOf(manifest: Uint8Array): { readonly envelope: Descriptor; readonly subject: string } {
+  const what = "the manifest of the signatures";
+  const json = parseJson(manifest, what);
+  if (!isObject(json) || json["artifactType"] !== SIGNATURE || !Array.isArray(json["layers"])) throw new BundleError("LAYOUT_INVALID", `${what} is not one`);
+  const subject = readBareDescriptor(json["subject"], OCI_MANIFEST, what);
+  return { envelope: readBareDescriptor(json["layers"][0] as Json, ENVELOPE, what), subject: subject.digest };
+}
+
+/** The file of a bundle whose parts came from a registry. Nothing is judged here; `openBundle` does that. */
+export function putTogether(image: Uint8Array, blobs: readonly Uint8Array[], named: { name: string; version: string }, envelope?: Uint8Array): Uint8Array {
+  return writeLayout(image, blobs, named, envelope);
+}
+
+export { BUNDLE as BUNDLE_TYPE, SIGNATURE as SIGNATURE_TYPE, OCI_MANIFEST, OCI_INDEX, type Descriptor };
+
 function statementOf(manifest: Manifest, digest: string): Statement {
   return { digest, name: manifest.name, version: manifest.version, interfaceDigest: interfaceDigest(manifest), authorityDigest: authorityDigest(manifest) };
 }

@@ -45,6 +45,13 @@ export interface FileEntry {
   readonly sha256: string;
 }
 
+/** Another bundle that must be there. */
+export interface Dependency {
+  readonly name: string;
+  /** A range of versions: `^`, `~`, `=` or `>=` and a whole version. */
+  readonly version: string;
+}
+
 export interface Manifest {
   readonly format: 1;
   readonly name: string;
@@ -58,7 +65,7 @@ export interface Manifest {
   readonly teams: readonly Json[];
   readonly pipelines: readonly Json[];
   readonly program?: { readonly entry: string };
-  readonly dependencies: readonly Json[];
+  readonly dependencies: readonly Dependency[];
   readonly source: { readonly digest: string };
   readonly builder: { readonly name: string; readonly version: string };
   readonly files: readonly FileEntry[];
@@ -70,6 +77,8 @@ export const SEMVER =
   /^(0|[1-9]\d{0,15})\.(0|[1-9]\d{0,15})\.(0|[1-9]\d{0,15})(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?$/;
 export const HOST = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*(?::(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]))?$/;
 export const SECRET = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+/** The part of the usual range grammars on which all of them agree. */
+export const RANGE = new RegExp(`^(?:\\^|~|>=|=)(?=.{1,126}$)${SEMVER.source.slice(1).replace(/\(\?:\\\+.*$/, "$")}`);
 const VERSION_BYTES_MAX = 128;
 const TOOLS_MAX = 1000;
 const LIST_MAX = 256;
@@ -104,7 +113,7 @@ export function readManifest(json: Json): Manifest {
     teams: at.list("teams"),
     pipelines: at.list("pipelines"),
     ...program,
-    dependencies: at.list("dependencies"),
+    dependencies: at.list("dependencies").map((one, index) => readDependency(one, `manifest.dependencies[${index}]`)),
     source: readSource(at.object("source")),
     builder: readBuilder(at.object("builder")),
     files: at.list("files").map((file, index) => readFile(file, `manifest.files[${index}]`)),
@@ -121,6 +130,8 @@ function checkWhole(manifest: Manifest): void {
     if (names.has(tool.name)) throw invalid(`manifest has two tools named ${tool.name}`);
     names.add(tool.name);
   }
+  if (manifest.dependencies.length > LIST_MAX) throw invalid(`manifest has more than ${LIST_MAX} dependencies`);
+  if (new Set(manifest.dependencies.map(({ name }) => name)).size !== manifest.dependencies.length) throw invalid("manifest names a dependency twice");
   const files = new Set(manifest.files.map((file) => file.path));
   if (files.size !== manifest.files.length) throw invalid("manifest lists a file twice");
   for (const entry of [...manifest.tools.map((tool) => tool.entry), ...(manifest.program ? [manifest.program.entry] : [])]) {
@@ -128,6 +139,12 @@ function checkWhole(manifest: Manifest): void {
     if (!files.has(entry)) throw new BundleError("FILES_MISMATCH", `entry ${JSON.stringify(entry)} is not among the manifest's files`);
   }
   if (manifest.program && manifest.tools.length > 0) throw invalid("a program bundle has no tools");
+}
+
+function readDependency(json: Json, where: string): Dependency {
+  const at = new Reader(json, where);
+  at.only(["name", "version"]);
+  return { name: at.matching("name", NAME), version: at.matching("version", RANGE) };
 }
 
 function readTool(json: Json, where: string): ToolManifest {

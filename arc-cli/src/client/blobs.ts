@@ -58,13 +58,12 @@ function unreadable(what: string, path: string, error: unknown): UserError {
   return new UserError("ARC2040", `read ${what} ${path}: ${message}`, { exit, cause: error });
 }
 
-/** The file from its beginning, in chunks; each chunk is a buffer of its own. */
-export async function* chunksOf(handle: FileHandle): AsyncGenerator<Uint8Array> {
-  let position = 0;
-  for (;;) {
-    const { bytesRead, buffer } = await handle.read(new Uint8Array(CHUNK_BYTES), 0, CHUNK_BYTES, position);
+/** The file, or the part of it from `position` up to `end`, in chunks; each chunk is a buffer of its own. */
+export async function* chunksOf(handle: FileHandle, position = 0, end = Number.POSITIVE_INFINITY): AsyncGenerator<Uint8Array> {
+  for (let at = position; at < end; ) {
+    const { bytesRead, buffer } = await handle.read(new Uint8Array(CHUNK_BYTES), 0, Math.min(CHUNK_BYTES, end - at), at);
     if (bytesRead === 0) return;
-    position += bytesRead;
+    at += bytesRead;
     yield bytesRead === CHUNK_BYTES ? buffer : buffer.subarray(0, bytesRead);
   }
 }
@@ -84,6 +83,19 @@ export async function putBlob(device: Device, blob: Digest, chunks: () => AsyncI
   await device.blobs.putBlob(parts(), { signal });
 }
 
+/** Puts one file. */
+export async function putFile(device: Device, path: string, what: string, ui: Ui, signal: AbortSignal): Promise<Digest> {
+  const file = await openHashed(path, what);
+  const bar = ui.progress(basename(path), Number(file.sizeBytes), bytesText);
+  try {
+    await putBlob(device, file, () => chunksOf(file.handle), bar, signal);
+  } finally {
+    bar.end();
+    await file.handle.close();
+  }
+  return { sha256: file.sha256, sizeBytes: file.sizeBytes };
+}
+
 /** Puts the `--file name=path` arguments of a call. */
 export async function putFiles(device: Device, files: readonly Pair[], ui: Ui, signal: AbortSignal): Promise<{ name: string; blob: Digest }[]> {
   const seen = new Set<string>();
@@ -91,15 +103,7 @@ export async function putFiles(device: Device, files: readonly Pair[], ui: Ui, s
   for (const { name, value: path } of files) {
     if (seen.has(name)) throw new UserError("ARC2006", `--file ${name} is given twice`);
     seen.add(name);
-    const file = await openHashed(path, "file");
-    const bar = ui.progress(basename(path), Number(file.sizeBytes), bytesText);
-    try {
-      await putBlob(device, file, () => chunksOf(file.handle), bar, signal);
-    } finally {
-      bar.end();
-      await file.handle.close();
-    }
-    refs.push({ name, blob: { sha256: file.sha256, sizeBytes: file.sizeBytes } });
+    refs.push({ name, blob: await putFile(device, path, "file", ui, signal) });
   }
   return refs;
 }

@@ -43,6 +43,10 @@ export function reasonExit(reason: string): ExitCode | undefined {
 const HINTS: Readonly<Record<string, { readonly hint: string; readonly fix?: readonly string[] }>> = {
   TOOL_UNKNOWN: { hint: "the device has no tool of this name", fix: ["arc ls"] },
   BUNDLE_UNKNOWN: { hint: "the device has no bundle of this name and version", fix: ["arc ls"] },
+  BUNDLE_IN_USE: { hint: "remove those first, or with it: --with-dependants", fix: ["arc ls"] },
+  DEPENDENCY_MISSING: { hint: "install what it needs first; `arc install` does that in order" },
+  NO_PREVIOUS: { hint: "choose a version with `arc pin`", fix: ["arc ls"] },
+  TOOL_AMBIGUOUS: { hint: "write the whole name, <bundle>.<tool>" },
   VERSION_TAKEN: { hint: "other contents have this version already; raise the version in arc.toml or remove the installed one" },
   INPUT_SCHEMA: { hint: "the input does not have the form the tool declares" },
   INPUT_TOO_LARGE: { hint: "send large data with --file" },

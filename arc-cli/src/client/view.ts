@@ -36,6 +36,10 @@ export class RunView {
       case "log":
         await this.#log(value.level, value.message, value.fieldsJson);
         return;
+      case "notice":
+        if (this.#ui.json && (this.#options.watch || this.#options.raw)) this.#ui.event({ type: "notice", code: value.code, message: value.message });
+        else this.#ui.warn(escapeLine(`${value.code}: ${value.message}`));
+        return;
       case "queued":
         await this.#step({ type: "queued", invocationId: value.invocationId, why: value.why }, `waiting: ${escapeLine(value.why)}`);
         return;

@@ -22,7 +22,7 @@ const kinds = [
   "policy.added",
   "policy.removed",
   "bundle.installed",
-  "bundle.removed",
+  "bundle.changed", "bundle.removed",
   "credential.enrolled",
   "credential.revoked",
   "secret.set",

@@ -1,7 +1,8 @@
 //! `arc invoke`: call one tool. Its answer is stdout; what it printed and logged is stderr.
 
 import { inputFromFlags, readInput } from "../client/input.ts";
-import { putFiles, saveFiles } from "../client/blobs.ts";
+import { resolve } from "node:path";
+import { putFile, putFiles, saveFiles } from "../client/blobs.ts";
 import type { Device } from "../client/channel.ts";
 import { type Ended, ended, endedText, fileJson, output, usageJson } from "../client/outcome.ts";
 import { CALL_TIMEOUT_MS, contextOption, withDevice } from "../client/session.ts";
@@ -16,9 +17,10 @@ import { didYouMean } from "../suggest.ts";
 import { duration, fileArgument } from "../values.ts";
 
 const args = {
-  tool: positional({ value: "TOOL", help: "<bundle>.<tool>" }),
+  tool: positional({ value: "TOOL", help: "<bundle>.<tool>, or <tool> where one bundle alone has it" }),
   input: option({ value: "JSON", help: "Input as JSON, @FILE, or - for stdin; absent: {} or flags named after the input's properties" }),
   file: option({ value: "NAME=PATH", help: "File the tool finds at /in/NAME", parse: fileArgument, repeat: true }),
+  bundle: option({ value: "FILE", help: "Call the tool of this bundle file without installing it" }),
   timeout: option({ value: "TIME", help: "Shorten the tool's own timeout, for example 5s", parse: duration }),
   out: option({ value: "DIR", help: "Save what the tool left in /out here" }),
   watch: flag({ help: "Show queueing, start and progress" }),
@@ -43,10 +45,12 @@ export const invoke = command({
 
 async function call(device: Device, values: Values<typeof args>, input: string | undefined, extra: readonly string[], context: Context): Promise<number> {
   const { ui, signal } = context;
+  if (values.bundle !== undefined && extra.length > 0) throw new UserError("ARC2052", "options named after the input need an installed tool", { hint: "give the input with --input" });
   const inputJson = input ?? (extra.length === 0 ? "{}" : await fromSchema(device, values.tool, extra, signal));
   const files = await putFiles(device, values.file, ui, signal);
+  const bundle = values.bundle === undefined ? undefined : await putFile(device, resolve(context.cwd, values.bundle), "bundle", ui, signal);
   const view = new RunView(ui, { watch: values.watch, raw: false });
-  const request = { tool: values.tool, inputJson, files, timeoutMs: values.timeout ?? 0n };
+  const request = { tool: values.tool, inputJson, files, timeoutMs: values.timeout ?? 0n, ...(bundle === undefined ? {} : { bundle }) };
   let finished: Finished | undefined;
   try {
     for await (const { event } of device.tools.invoke(request, { signal })) {

@@ -1,37 +1,35 @@
 //! `arc rm`: remove an installed bundle.
 
-import { bundleJson } from "../client/bundle.ts";
+import { bundleJson, parseBundle } from "../client/bundle.ts";
 import { CALL_TIMEOUT_MS, contextOption, withDevice } from "../client/session.ts";
 import { command, flag, positional } from "../command.ts";
-import { UserError } from "../errors.ts";
 import { escapeLine } from "../escape.ts";
 
 export const rm = command({
   name: "rm",
   summary: "Remove a bundle from a device",
-  description: "Calls that run keep their files until they end. Without a version every installed version goes.",
+  description: "Calls that run keep their files until they end. Without a version every installed version goes. Refused when other bundles need it.",
   args: {
     bundle: positional({ value: "NAME[@VERSION]", help: "Bundle to remove" }),
+    withDependants: flag({ help: "Remove the bundles that need it too" }),
     yes: flag({ short: "y", help: "Do not ask" }),
     dryRun: flag({ help: "Only say what would be removed" }),
     context: contextOption,
   },
   examples: ["arc rm weather@0.1.0 --yes"],
-  async run({ bundle, yes, dryRun, context: name }, context) {
+  async run({ bundle, withDependants, yes, dryRun, context: name }, context) {
     const { ui, signal } = context;
-    const wanted = parseBundle(bundle);
+    const wanted = { ...parseBundle(bundle), withDependants };
     await withDevice(name, context, `remove ${bundle}`, async (device, chosen) => {
       const options = { signal, timeoutMs: CALL_TIMEOUT_MS };
-      // Asked first, so that what does not exist is said before any question.
-      await device.bundles.getBundle(wanted, options);
+      // Asked first, so that what does not exist or is needed is said before any question.
+      const would = (await device.bundles.removeBundle({ ...wanted, dryRun: true }, options)).removed;
+      const titles = would.map((found) => escapeLine(`${found.name}@${found.version}`));
       if (dryRun) {
-        const { bundles } = await device.bundles.listBundles({}, options);
-        const would = bundles.filter((found) => found.name === wanted.name && (wanted.version === "" || found.version === wanted.version));
-        ui.done({ wouldRemove: would.map(bundleJson) }, () => would.map((found) => `would remove ${escapeLine(`${found.name}@${found.version}`)}`).join("\n"));
+        ui.done({ wouldRemove: would.map(bundleJson) }, () => titles.map((title) => `would remove ${title}`).join("\n"));
         return;
       }
-      const what = wanted.version === "" ? `every version of ${wanted.name}` : bundle;
-      if (!yes && !(await ui.confirm(`Remove ${what} from ${chosen.name}?`, "--yes"))) {
+      if (!yes && !(await ui.confirm(`Remove ${titles.join(", ")} from ${chosen.name}?`, "--yes"))) {
         ui.note("nothing was changed");
         return;
       }
@@ -40,9 +38,3 @@ export const rm = command({
     });
   },
 });
-
-function parseBundle(text: string): { name: string; version: string } {
-  const match = /^([a-z][a-z0-9-]{0,62})(?:@([0-9A-Za-z.+-]{1,128}))?$/.exec(text);
-  if (match === null) throw new UserError("ARC2043", `\`${text}\` is no bundle`, { hint: "write NAME or NAME@VERSION" });
-  return { name: match[1] ?? "", version: match[2] ?? "" };
-}

@@ -85,7 +85,7 @@ function toManifest(compiled: Compiled, sources: readonly TarEntry[]): Omit<Mani
     agents: [],
     teams: [],
     pipelines: [],
-    dependencies: [],
+    dependencies: Object.entries(compiled.project.config.dependencies).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, version]) => ({ name, version })),
     source: { digest: sourceDigest(sources) },
     builder: { name: "arc", version: ARC_VERSION },
   };

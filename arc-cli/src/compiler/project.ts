@@ -4,7 +4,8 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
 
-import { NAME, SEMVER } from "../bundle/manifest.ts";
+import { NAME, RANGE, SEMVER } from "../bundle/manifest.ts";
+import { SHELF } from "../registry/reference.ts";
 import { CompileError, type Diagnostic, type DiagnosticId, type Span } from "./diagnostics.ts";
 
 export interface Project {
@@ -25,6 +26,10 @@ export interface ProjectConfig {
   readonly license: string | undefined;
   readonly authors: readonly string[] | undefined;
   readonly entry: string | undefined;
+  /** Other bundles by name, each with a range of versions. */
+  readonly dependencies: Readonly<Record<string, string>>;
+  /** Where bundles are published and come from. */
+  readonly shelf: string | undefined;
 }
 
 const CONFIG = "arc.toml";
@@ -65,6 +70,7 @@ export function readConfig(text: string): { config: ProjectConfig; include: read
   const reader = new ConfigReader(text);
   const bundle = reader.table("bundle", ["name", "version", "description", "license", "authors", "entry"]);
   const build = reader.table("build", ["include", "exclude"]);
+  const registry = reader.table("registry", ["shelf"]);
   const config: ProjectConfig = {
     name: reader.text(bundle, "bundle", "name", NAME, "a-z, 0-9 and -, beginning with a letter, at most 63"),
     version: reader.text(bundle, "bundle", "version", SEMVER, "a semantic version like 0.1.0"),
@@ -72,6 +78,8 @@ export function readConfig(text: string): { config: ProjectConfig; include: read
     license: reader.text(bundle, "bundle", "license"),
     authors: reader.texts(bundle, "bundle", "authors"),
     entry: reader.text(bundle, "bundle", "entry", /^(?!\/)(?!.*\.\.).+\.tsx?$/, "a .ts file of the project"),
+    dependencies: reader.ranges("dependencies"),
+    shelf: reader.text(registry, "registry", "shelf", SHELF, "`dir:PATH` or `oci://HOST/REPOSITORY`"),
   };
   const include = reader.texts(build, "build", "include") ?? ["src/**/*.ts"];
   const exclude = reader.texts(build, "build", "exclude") ?? ["**/*.test.ts", "**/*.spec.ts", "**/*.d.ts"];
@@ -96,7 +104,7 @@ class ConfigReader {
       const span = { file: CONFIG, line: error.line, column: error.column, endLine: error.line, endColumn: error.column + 1 };
       throw new CompileError([{ id: "ARC1081", message, span }]);
     }
-    this.#only(this.#root, "", ["bundle", "build"]);
+    this.#only(this.#root, "", ["bundle", "build", "dependencies", "registry"]);
   }
 
   table(name: string, keys: readonly string[]): Table {
@@ -124,6 +132,20 @@ class ConfigReader {
     if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
     this.#report("ARC1083", key, `${name}.${key} is an array of texts`);
     return undefined;
+  }
+
+  /** A table of names and ranges of versions. */
+  ranges(name: string): Record<string, string> {
+    const value = this.#root[name] ?? {};
+    if (!isTable(value)) {
+      this.#report("ARC1083", name, `${name} is a table: [${name}]`);
+      return {};
+    }
+    for (const [key, range] of Object.entries(value)) {
+      if (!NAME.test(key)) this.#report("ARC1048", key, `${name}.${key} is not a bundle's name: a-z, 0-9 and -, beginning with a letter, at most 63`);
+      if (typeof range !== "string" || !RANGE.test(range)) this.#report("ARC1083", key, `${name}.${key} is not a range of versions such as "^1.2.0", "~1.2.0", "=1.2.0" or ">=1.2.0"`);
+    }
+    return value as Record<string, string>;
   }
 
   finish(): void {

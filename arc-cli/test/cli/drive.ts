@@ -20,6 +20,7 @@ export interface DriveOptions {
   readonly signal?: AbortSignal;
   readonly onStdout?: (data: Uint8Array) => void | Promise<void>;
   readonly answer?: string;
+  readonly cwd?: string;
 }
 
 const made: string[] = [];
@@ -54,7 +55,7 @@ export async function arc(words: readonly string[], options: DriveOptions = {}):
     stderr: { tty, columns: 80, write: async (data) => void err.push(bytes(data)) },
     stdin: { tty, chunks: () => stdinOf(options.stdin) },
     env: { HOME: "/nonexistent", ...options.env },
-    cwd: process.cwd(),
+    cwd: options.cwd ?? process.cwd(),
     signal: options.signal ?? new AbortController().signal,
     ask: answer === undefined ? undefined : async () => answer,
   });

@@ -17,6 +17,7 @@ import { Leases } from "../../src/gen/aria/v1/leases_pb.ts";
 import { Node } from "../../src/gen/aria/v1/node_pb.ts";
 import { Policy } from "../../src/gen/aria/v1/policy_pb.ts";
 import { type InvokeRequest, Tools } from "../../src/gen/aria/v1/tools_pb.ts";
+import { openBundle } from "../../src/bundle/layout.ts";
 import { Authority } from "./authority.ts";
 
 export type Event = MessageInitShape<typeof RunEventSchema>["event"];
@@ -56,6 +57,14 @@ export class FakeDevice {
   readonly authority = new Authority("fake");
   readonly blobs = new Map<string, Uint8Array>();
   readonly installed: Installed[] = [];
+  /** Installed bundles by the digest of their file. */
+  readonly files = new Map<string, Installed>();
+  /** Beginnings of blobs whose upload broke. */
+  readonly held = new Map<string, Uint8Array>();
+  commits = 0;
+  receivedBytes = 0;
+  /** After so many bytes of chunks every connection breaks, once. */
+  breakAfterBytes = Number.POSITIVE_INFINITY;
   readonly calls: string[] = [];
   readonly runs: RunStart[] = [];
   readonly invocations: InvokeRequest[] = [];
@@ -105,11 +114,18 @@ export class FakeDevice {
     for (const server of this.#servers.splice(0)) server.forceShutdown();
   }
 
+  /** Every open connection ends as when a cable is pulled; new ones are taken. */
+  breakLinks(): void {
+    for (const server of this.#servers) for (const session of sessionsOf(server)) session.destroy();
+  }
+
   async #bind(address: string, credentials: ServerCredentials): Promise<number> {
     const server = new Server({ "grpc.max_receive_message_length": 2 * 1024 * 1024 });
     this.#add(server, Node, { getNode: (call) => this.#getNode(call), enroll: (call) => this.#enroll(call), streamLogs: (call) => this.#streamLogs(call) });
     this.#add(server, Bundles, {
       uploadBundle: (call) => this.#upload(call),
+      commitBundle: (call) => this.#commit(call),
+      pinBundle: async (call) => ({ bundle: this.#bundle(this.#find(call.request)) }),
       listBundles: async () => ({ bundles: this.installed.map((bundle) => this.#bundle(bundle)) }),
       getBundle: async (call) => ({ bundle: this.#bundle(this.#find(call.request)), manifestJson: "{}" }),
       removeBundle: (call) => this.#remove(call),
@@ -223,10 +239,24 @@ export class FakeDevice {
     for await (const message of messages(call)) {
       const { part } = message as { part: { case: string; value: unknown } };
       if (part.case === "start" && ref === undefined && chunks.length === 0) ref = refOf(part.value);
+      else if (part.case === "resume" && ref === undefined && chunks.length === 0) {
+        const { blob, offsetBytes } = part.value as { blob: { sha256: string; sizeBytes: bigint }; offsetBytes: bigint };
+        ref = blob;
+        const held = offsetBytes === 0n ? new Uint8Array() : (this.held.get(blob.sha256) ?? new Uint8Array());
+        if (BigInt(held.length) !== offsetBytes) throw new Refusal(status.ABORTED, "OFFSET_MISMATCH", "elsewhere");
+        chunks.push(held);
+      }
       else if (part.case === "chunk" && ref !== undefined) {
         const chunk = part.value as Uint8Array;
         this.chunkBytesMax = Math.max(this.chunkBytesMax, chunk.length);
         chunks.push(chunk);
+        this.receivedBytes += chunk.length;
+        if (this.receivedBytes > this.breakAfterBytes) {
+          this.breakAfterBytes = Number.POSITIVE_INFINITY;
+          this.held.set(ref.sha256, new Uint8Array(Buffer.concat(chunks)));
+          this.breakLinks();
+          throw new Refusal(status.UNAVAILABLE, "GONE", "the link is broken");
+        }
       } else throw new Refusal(status.INVALID_ARGUMENT, "PROTOCOL", "messages out of order");
     }
     const bytes = new Uint8Array(Buffer.concat(chunks));
@@ -249,6 +279,7 @@ export class FakeDevice {
 
   async #remove(call: Call): Promise<unknown> {
     const found = this.#find(call.request);
+    if ((call.request as { dryRun: boolean }).dryRun) return { removed: [this.#bundle(found)] };
     this.installed.splice(this.installed.indexOf(found), 1);
     return { removed: [this.#bundle(found)] };
   }
@@ -262,6 +293,23 @@ export class FakeDevice {
     const { ref, bytes } = await this.#receive(call, (start) => start as { sha256: string; sizeBytes: bigint });
     this.blobs.set(ref, bytes);
     return { blob: { sha256: ref, sizeBytes: BigInt(bytes.length) } };
+  }
+
+  /** Puts a described bundle together from the blobs that are here. */
+  async #commit(call: Call): Promise<unknown> {
+    const { file, pieces } = call.request as unknown as { file: { sha256: string }; pieces: { piece: { case: string; value: { sha256: string; sizeBytes: bigint } & Uint8Array } }[] };
+    this.commits += 1;
+    const before = this.files.get(file.sha256);
+    if (before !== undefined) return { bundle: this.#bundle(before), alreadyPresent: true };
+    const missing = pieces.flatMap(({ piece }) => (piece.case === "blob" && !this.blobs.has(piece.value.sha256) ? [piece.value] : []));
+    if (missing.length > 0) return { missing, heldBytes: missing.map(({ sha256 }) => BigInt(this.held.get(sha256)?.length ?? 0)) };
+    const bytes = Buffer.concat(pieces.map(({ piece }) => (piece.case === "blob" ? (this.blobs.get(piece.value.sha256) ?? Buffer.alloc(0)) : piece.value)));
+    if (createHash("sha256").update(bytes).digest("hex") !== file.sha256) throw new Refusal(status.DATA_LOSS, "DIGEST_MISMATCH", "other bytes");
+    const { manifest, digest } = openBundle(new Uint8Array(bytes));
+    const bundle = { name: manifest.name, version: manifest.version, digest, tools: [], bytes: bytes.length };
+    this.installed.push(bundle);
+    this.files.set(file.sha256, bundle);
+    return { bundle: this.#bundle(bundle), alreadyPresent: false };
   }
 
   async #getBlob(call: Call): Promise<void> {
@@ -360,4 +408,9 @@ function wire(error: unknown): unknown {
   const metadata = new Metadata();
   metadata.set("grpc-status-details-bin", Buffer.from(details));
   return { code: error.code, details: error.message, metadata };
+}
+
+/** The HTTP/2 sessions of a grpc-js server, which has no word for breaking them. */
+function sessionsOf(server: Server): { destroy(): void }[] {
+  return [...(server as unknown as { sessions: Map<{ destroy(): void }, unknown> }).sessions.keys()];
 }

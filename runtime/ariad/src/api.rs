@@ -8,9 +8,11 @@ mod exec;
 mod leases;
 mod node;
 mod policy;
+mod recipe;
 mod secrets;
 mod tools;
 mod transfer;
+mod versions;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -108,9 +110,9 @@ impl<T: prost::Message> List<T> {
     }
 }
 
-/// The bundle as it is now; `None` when it was removed since it was listed.
-fn listed(store: &Store, name: &Name, version: &str) -> Result<Option<BundleRecord>, Status> {
-    match store.bundle(name, Some(version)) {
+/// The bundle as it is now (without a version: the one calls go to); `None` when it is not, or not any more.
+fn listed(store: &Store, name: &Name, version: Option<&str>) -> Result<Option<BundleRecord>, Status> {
+    match store.bundle(name, version) {
         Ok(record) => Ok(Some(record)),
         Err(StoreError::BundleUnknown(_)) => Ok(None),
         Err(error) => Err(crate::status::store(error)),

@@ -89,7 +89,11 @@ fn permitted(caller: &Caller, path: &str) -> bool {
     }
     match path {
         "/aria.v1.Bundles/UploadBundle"
+        | "/aria.v1.Bundles/CommitBundle"
         | "/aria.v1.Bundles/RemoveBundle"
+        | "/aria.v1.Bundles/PinBundle"
+        | "/aria.v1.Bundles/RollBackBundle"
+        | "/aria.v1.Bundles/DeprecateBundle"
         | "/aria.v1.Exec/Run"
         | "/aria.v1.Policy/AddRule"
         | "/aria.v1.Policy/RemoveRule"
@@ -285,7 +289,10 @@ mod tests {
         check(Role::Caller, Via::Tls, "/aria.v1.Tools/Invoke", true);
         check(Role::Caller, Via::Tls, "/aria.v1.Bundles/ListBundles", true);
         check(Role::Caller, Via::Tls, "/aria.v1.Bundles/UploadBundle", false);
-        check(Role::Caller, Via::Tls, "/aria.v1.Bundles/RemoveBundle", false);
+        for method in ["CommitBundle", "RemoveBundle", "PinBundle", "RollBackBundle", "DeprecateBundle"] {
+            check(Role::Caller, Via::Tls, &format!("/aria.v1.Bundles/{method}"), false);
+            check(Role::Operator, Via::Tls, &format!("/aria.v1.Bundles/{method}"), true);
+        }
         check(Role::Caller, Via::Tls, "/aria.v1.Exec/Run", false);
     }
 

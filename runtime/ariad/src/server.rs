@@ -16,10 +16,10 @@ use crate::listen::Incoming;
 const STREAMS_MAX: u32 = 128;
 /// All headers of one request together (A08).
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
-/// What a peer may have in flight unread: per stream enough for 1 GB/s on a local network (1 ms round trip), per connection twice
-/// that. Together with `api::transfer`'s bound on uploads this is at most 16 MiB of unread upload on the whole device.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// What a peer may have in flight unread: per stream enough for 4 GB/s on a local network (1 ms round trip), per connection twice
+/// that. Together with `api::transfer`'s bound on uploads this is at most 32 MiB of unread upload on the whole device.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// A dead peer is noticed within 40 s, so that what it held is let go within A06's minute.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(25);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);

@@ -49,7 +49,7 @@ async fn check_refused(daemon: &Daemon, what: &str, key: &Key) {
 }
 
 #[tokio::test]
-async fn every_other_certificate_is_refused_in_the_handshake() {
+async fn a03_every_other_certificate_is_refused_in_the_handshake() {
     let daemon = Daemon::start().await;
     let day = time::Duration::days(1);
     let now = OffsetDateTime::now_utc();
@@ -191,7 +191,7 @@ async fn call(client: &Client, path: &str) -> Result<(), tonic::Status> {
 }
 
 #[tokio::test]
-async fn every_method_needs_a_credential() {
+async fn a02_every_method_needs_a_credential() {
     let daemon = Daemon::start().await;
     let key = daemon.enrol("ann", "admin").await;
     let client = Client::tls(&daemon.listen, &key).await.unwrap();

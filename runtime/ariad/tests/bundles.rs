@@ -66,7 +66,11 @@ async fn the_newest_version_is_called_and_removal_goes_back() {
         tool.bundle_version
     };
     assert_eq!(version().await, "1.10.0");
-    let remove = |version: &str| pb::RemoveBundleRequest { name: "demo".to_owned(), version: version.to_owned() };
+    let remove = |version: &str| pb::RemoveBundleRequest {
+        name: "demo".to_owned(),
+        version: version.to_owned(),
+        ..Default::default()
+    };
     client.bundles.clone().remove_bundle(remove("1.10.0")).await.unwrap();
     assert_eq!(version().await, "1.10.0-rc.1");
     check(client.bundles.clone().remove_bundle(remove("1.10.0")).await, Code::NotFound, "BUNDLE_UNKNOWN");
@@ -147,7 +151,7 @@ async fn the_order_of_an_upload_is_kept() {
 }
 
 #[tokio::test]
-async fn a_broken_upload_leaves_nothing() {
+async fn a06_a_broken_upload_leaves_nothing() {
     let daemon = Daemon::start().await;
     let client = daemon.operator().await;
     let good = bundle("demo", "1.0.0");
@@ -188,7 +192,7 @@ async fn a_restart_keeps_the_registry_and_clears_what_was_half_done() {
 }
 
 #[tokio::test]
-async fn blobs_come_back_and_belong_to_their_owner() {
+async fn a04_blobs_come_back_and_belong_to_their_owner() {
     let daemon = Daemon::start().await;
     let client = daemon.operator().await;
     let bytes: Vec<u8> = (0..700_000_u32).map(|n| n as u8).collect();
@@ -250,7 +254,7 @@ async fn a_full_device_says_so_and_can_be_emptied() {
     check(client.upload(&sized("second")).await, Code::ResourceExhausted, "DISK_QUOTA");
     assert_eq!(names(&client).await, ["first@1.0.0"]);
     assert_eq!(daemon.entries("staging"), [""; 0]);
-    let first = pb::RemoveBundleRequest { name: "first".to_owned(), version: String::new() };
+    let first = pb::RemoveBundleRequest { name: "first".to_owned(), ..Default::default() };
     client.bundles.clone().remove_bundle(first).await.unwrap();
     client.upload(&sized("second")).await.unwrap();
     check(client.put(&vec![1; 1_100_000]).await, Code::ResourceExhausted, "BLOB_TOO_LARGE");

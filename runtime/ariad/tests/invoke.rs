@@ -81,7 +81,8 @@ async fn bad_calls_are_refused_before_anything_runs() {
         ("demo.greet", &long, Code::InvalidArgument, "INPUT_TOO_LARGE"),
         ("demo.none", "{}", Code::NotFound, "TOOL_UNKNOWN"),
         ("none.echo", "{}", Code::NotFound, "TOOL_UNKNOWN"),
-        ("echo", "{}", Code::InvalidArgument, "TOOL_UNKNOWN"),
+        ("nothing", "{}", Code::NotFound, "TOOL_UNKNOWN"),
+        ("Echo", "{}", Code::InvalidArgument, "TOOL_UNKNOWN"),
         ("../demo.echo", "{}", Code::InvalidArgument, "TOOL_UNKNOWN"),
         ("", "{}", Code::InvalidArgument, "TOOL_UNKNOWN"),
     ];

@@ -65,7 +65,7 @@ async fn raw(client: &Client, path: &'static str, message: &[u8]) -> Result<Vec<
 }
 
 #[tokio::test]
-async fn messages_that_are_none_are_the_client_s_mistake() {
+async fn a09_messages_that_are_none_are_the_client_s_mistake() {
     let daemon = Daemon::start().await;
     let client = daemon.operator().await;
     client.upload(&bundle("demo", "1.0.0")).await.unwrap();
@@ -93,7 +93,7 @@ async fn messages_that_are_none_are_the_client_s_mistake() {
 }
 
 #[tokio::test]
-async fn messages_above_their_limit_are_not_read() {
+async fn a01_messages_above_their_limit_are_not_read() {
     let daemon = Daemon::start().await;
     let client = daemon.operator().await;
     let status = client.invoke("demo.echo", &" ".repeat(5 << 20)).await.unwrap_err();
@@ -109,7 +109,7 @@ async fn messages_above_their_limit_are_not_read() {
 }
 
 #[tokio::test]
-async fn headers_above_their_limit_are_refused() {
+async fn a08_headers_above_their_limit_are_refused() {
     let daemon = Daemon::start().await;
     let key = daemon.enrol("ann", "operator").await;
     let attempts = [("many", 10_000, 8), ("large", 1, 1 << 20), ("just above", 2, 10_000)];
@@ -130,7 +130,7 @@ async fn headers_above_their_limit_are_refused() {
 }
 
 #[tokio::test]
-async fn an_upload_that_trickles_is_ended() {
+async fn a05_an_upload_that_trickles_is_ended() {
     let daemon = Daemon::start().await;
     let client = daemon.operator().await;
     let good = bundle("demo", "1.0.0");
@@ -155,7 +155,7 @@ async fn an_upload_that_trickles_is_ended() {
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_keep_others_out() {
+async fn a12_idle_connections_do_not_keep_others_out() {
     let daemon = Daemon::start().await;
     let key = daemon.enrol("ann", "caller").await;
     let mut idle = Vec::new();
@@ -204,7 +204,7 @@ async fn a_program_without_its_first_message_is_ended() {
 }
 
 #[tokio::test]
-async fn streams_reset_as_fast_as_possible_end_the_connection() {
+async fn a07_streams_reset_as_fast_as_possible_end_the_connection() {
     let daemon = Daemon::start().await;
     let key = daemon.enrol("ann", "caller").await;
     let mut stream = connect_tls(&daemon.listen, &key).await.unwrap();
@@ -243,7 +243,7 @@ async fn noise_after_the_handshake_ends_the_connection_only() {
 }
 
 #[tokio::test]
-async fn reflection_and_health_answer_those_who_are_known() {
+async fn a13_reflection_and_health_answer_those_who_are_known() {
     use tonic_health::pb::HealthCheckRequest;
     use tonic_health::pb::health_client::HealthClient;
     use tonic_reflection::pb::v1::ServerReflectionRequest;

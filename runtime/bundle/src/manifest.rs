@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use aria_core::bundle::Builder;
-use aria_core::{Annotations, Approval, Digest, FileEntry, Manifest, Name, Program, Tool, ToolLimits};
+use aria_core::dependency::Range;
+use aria_core::{Annotations, Approval, Dependency, Digest, FileEntry, Manifest, Name, Program, Tool, ToolLimits};
 use aria_types::ResourceToken;
 use semver::{Version, VersionReq};
 use serde_json::Value;
@@ -39,11 +40,12 @@ pub(crate) fn parse_within(json: &[u8], limits: &Limits) -> Result<Manifest, Bun
         engine: engine(&mut at)?,
         tools: tools(&mut at)?,
         program: program(&mut at)?,
+        dependencies: dependencies(&mut at)?,
         source: Some(source(&mut at)?),
         builder: Some(builder(&mut at)?),
         files: files(&mut at, limits)?,
     };
-    for carried in ["agents", "teams", "pipelines", "dependencies"] {
+    for carried in ["agents", "teams", "pipelines"] {
         at.array(carried)?;
     }
     at.end()?;
@@ -89,6 +91,25 @@ fn program(at: &mut Fields) -> Result<Option<Program>, BundleError> {
     let read = Program { entry: program.text("entry")? };
     program.end()?;
     Ok(Some(read))
+}
+
+fn dependencies(at: &mut Fields) -> Result<Vec<Dependency>, BundleError> {
+    let items = at.array("dependencies")?;
+    if items.len() > LIST_MAX {
+        return Err(at.wrong("dependencies", format!("more than {LIST_MAX} items")));
+    }
+    let mut dependencies: Vec<Dependency> = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        let mut one = Fields::new(item, format!("{}/{index}", at.place("dependencies")))?;
+        let (name, text) = (name(&mut one)?, one.text("version")?);
+        let range = Range::parse(&text).map_err(|error| one.wrong("version", error.to_string()))?;
+        if dependencies.iter().any(|other| other.name == name) {
+            return Err(one.wrong("name", format!("a second dependency on {name}")));
+        }
+        one.end()?;
+        dependencies.push(Dependency { name, range });
+    }
+    Ok(dependencies)
 }
 
 fn tools(at: &mut Fields) -> Result<Vec<Tool>, BundleError> {

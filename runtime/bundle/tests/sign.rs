@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "in a test they are assertions")]
 
+#[path = "support/signed.rs"]
+mod signed;
 mod support;
 
 use aria_bundle::{PublicKey, Rule, Standing, Verdict, judge};
@@ -11,9 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
-use support::{Image, blob, describe, file, is_empty, parts, read, sha256, tar};
+use signed::{PAYLOAD_TYPE, statement, with_envelope};
+use support::{Image, is_empty, parts, read, sha256};
 
-const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 fn pair(seed: u8) -> (Ed25519KeyPair, PublicKey) {
@@ -32,17 +34,9 @@ struct Signed {
 }
 
 fn signed() -> Signed {
-    let parts = parts();
-    let image = parts.image();
+    let image = parts().image();
     let staging = tempfile::tempdir().unwrap();
-    let staged = read(&image.bytes(), staging.path()).unwrap();
-    let statement = json!({
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": "weather@0.1.0", "digest": {"sha256": staged.digest.hex()}}],
-        "predicateType": "urn:aria:bundle:v1",
-        "predicate": {"name": "weather", "version": "0.1.0", "interfaceDigest": staged.interface_digest.to_string(),
-            "authorityDigest": staged.authority_digest.to_string()},
-    });
+    let statement = statement(&read(&image.bytes(), staging.path()).unwrap());
     Signed { image, statement, envelope: Box::new(|_| ()), manifest: Box::new(|_| ()), index: Box::new(|_| ()) }
 }
 
@@ -55,25 +49,7 @@ impl Signed {
         let mut envelope = json!({"payloadType": PAYLOAD_TYPE, "payload": STANDARD.encode(payload),
             "signatures": [{"keyid": key.id().to_string(), "sig": signature}]});
         (self.envelope)(&mut envelope);
-        let (envelope, empty) = (envelope.to_string().into_bytes(), b"{}".to_vec());
-        let bundle = self.image.image.to_string().into_bytes();
-        let mut manifest = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "artifactType": "application/vnd.aria.signature.v1",
-            "config": describe("application/vnd.oci.empty.v1+json", &empty),
-            "layers": [describe("application/vnd.dsse.envelope.v1+json", &envelope)],
-            "subject": describe("application/vnd.oci.image.manifest.v1+json", &bundle)});
-        (self.manifest)(&mut manifest);
-        let manifest = manifest.to_string().into_bytes();
-        let mut entries = self.image.entries();
-        let mut index: Value = serde_json::from_slice(&entries[1].content).unwrap();
-        let mut descriptor = describe("application/vnd.oci.image.manifest.v1+json", &manifest);
-        descriptor["artifactType"] = "application/vnd.aria.signature.v1".into();
-        index["manifests"].as_array_mut().unwrap().push(descriptor);
-        (self.index)(&mut index);
-        entries[1] = file("index.json", index.to_string().as_bytes());
-        entries.extend([blob(&envelope), blob(&empty), blob(&manifest)]);
-        entries[2..].sort_by(|a, b| a.name.cmp(&b.name));
-        tar(&entries)
+        with_envelope(&self.image, envelope.to_string().as_bytes(), &self.manifest, &self.index)
     }
 }
 

@@ -6,6 +6,7 @@ use aria_types::ResourceToken;
 use semver::{Version, VersionReq};
 use serde_json::{Map, Value};
 
+use crate::dependency::Dependency;
 use crate::digest::Digest;
 use crate::name::{Name, ToolName};
 
@@ -28,6 +29,8 @@ pub struct Manifest {
     pub tools: Vec<Tool>,
     /// Present only in bundles made for one execution.
     pub program: Option<Program>,
+    /// Bundles that must be installed before it; names are unique.
+    pub dependencies: Vec<Dependency>,
     /// Digest of the sources it was built from.
     pub source: Option<Digest>,
     /// What built it.

@@ -1,7 +1,9 @@
 //! What things are and what should happen next. No I/O, no async runtime, no clock, no randomness of its own.
 
+pub mod active;
 pub mod bundle;
 pub mod canonical;
+pub mod dependency;
 pub mod digest;
 pub mod egress;
 pub mod env;
@@ -21,7 +23,9 @@ pub mod session;
 pub mod time;
 pub mod vector;
 
+pub use active::Active;
 pub use bundle::{Annotations, Approval, FileEntry, Manifest, Program, Tool, ToolLimits};
+pub use dependency::Dependency;
 pub use digest::{Digest, DigestError};
 pub use id::InvocationId;
 pub use name::{Name, NameError, ToolName};

@@ -94,6 +94,7 @@ fn manifest() -> Manifest {
         tools: vec![],
         program: Some(Program { entry: "code/main.js".into() }),
         source: None,
+        dependencies: vec![],
         builder: Some(Builder { name: "arc".into(), version: "0.1.0".into() }),
         files: vec![],
     }

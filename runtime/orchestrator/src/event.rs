@@ -29,8 +29,10 @@ pub struct SessionInput {
 pub struct InvokeCall {
     /// Whose run it is.
     pub owner: String,
-    /// `<bundle>.<tool>`.
+    /// `<bundle>.<tool>`, or `<tool>` where one bundle alone has it.
     pub tool: String,
+    /// An `.aria` file, a blob of the owner, to take the tool from instead of what is installed.
+    pub bundle: Option<Digest>,
     /// JSON text; empty means `{}`.
     pub input_json: String,
     /// Files for `/in`.
@@ -72,7 +74,7 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// What happens to a run, in order: queued? granted started (log|output|progress)* finished.
+/// What happens to a run, in order: queued? notice* granted started (log|output|progress)* finished.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunEvent {
     /// It waits.
@@ -81,6 +83,13 @@ pub enum RunEvent {
         invocation: InvocationId,
         /// For people.
         why: String,
+    },
+    /// Something to know that does not stop it.
+    Notice {
+        /// Stable.
+        code: &'static str,
+        /// For people.
+        message: String,
     },
     /// It holds its tokens.
     Granted {

@@ -153,6 +153,12 @@ impl Handle {
     /// Calls one tool. Everything that can be refused is refused before a cage exists.
     pub async fn invoke(&self, call: InvokeCall) -> Result<Events, InvokeError> {
         let place = self.place(&call.owner)?;
+        if call.bundle.is_some() {
+            let (owner, subject) = (call.owner.clone(), format!("tool:{}", call.tool));
+            return Ok(
+                self.ephemeral(place, (owner, subject), None, move |inner, id| prepare::tool(inner, id, None, call))
+            );
+        }
         self.invoke_in(place, call, None).await
     }
 
@@ -195,26 +201,37 @@ impl Handle {
     /// Runs one program of an ephemeral bundle. It is unpacked when it is its turn, so that those who wait need no room.
     pub async fn exec(&self, mut call: ExecCall) -> Result<Events, InvokeError> {
         let place = self.place(&call.owner)?;
+        let (stdin, whose) = (call.stdin.take(), (call.owner.clone(), "exec".to_owned()));
+        Ok(self.ephemeral(place, whose, stdin, move |inner, id| prepare::program(inner, id, call)))
+    }
+
+    /// Starts what is unpacked for one run alone; few are at a time.
+    fn ephemeral(
+        &self,
+        place: places::Place,
+        (owner, subject): (String, String),
+        stdin: Option<Box<dyn aria_core::port::ByteSource>>,
+        prepare: impl FnOnce(&Inner, InvocationId) -> Result<prepare::Prepared, InvokeError> + Send + 'static,
+    ) -> Events {
         let inner = Arc::clone(&self.0);
         let id = InvocationId::from_random((self.0.config.random)());
-        let stdin = call.stdin.take();
         let run = id.clone();
-        let (audit, owner) = (self.0.audit.clone(), call.owner.clone());
+        let audit = self.0.audit.clone();
         let prepared = async move {
             let refused = id.clone();
             let staging = Arc::clone(&inner.staging).acquire_owned().await;
             let work = move || {
                 // Kept while it works, though the caller may be gone by then.
                 let _staging = staging;
-                prepare::program(&inner, id, call)
+                prepare(&inner, id)
             };
             let prepared = blocking(work).await;
             if let Err(error) = &prepared {
-                audit.refused_call(&refused, &owner, "exec".to_owned(), error).await;
+                audit.refused_call(&refused, &owner, subject, error).await;
             }
             prepared
         };
-        Ok(self.start(place, run, 0, prepared, stdin))
+        self.start(place, run, 0, prepared, stdin)
     }
 
     fn place(&self, owner: &str) -> Result<places::Place, InvokeError> {

@@ -9,7 +9,7 @@ use aria_bundle::{Expected, Limits as BundleLimits, Reader, Staged};
 use aria_core::json::{self, JsonLimits};
 use aria_core::plan::{self, INPUT_BYTES_MAX, InputFile, ProgramCall, Session, ToolCall};
 use aria_core::port::ExecuteRequest;
-use aria_core::{Digest, InvocationId, Manifest, ToolName};
+use aria_core::{Digest, InvocationId, Manifest, Name, ToolName};
 use aria_store::{BlobLease, BundleLease, BundleRecord, StoreError};
 
 use crate::Inner;
@@ -31,6 +31,8 @@ pub(crate) struct Prepared {
     pub(crate) bundle: Digest,
     pub(crate) kind: Kind,
     pub(crate) request: ExecuteRequest,
+    /// Why the bundle should not be used any more, or empty.
+    pub(crate) deprecated: String,
     pub(crate) held: Held,
 }
 
@@ -80,14 +82,11 @@ pub(crate) fn tool(
         let (bytes, bytes_max) = (call.input_json.len(), INPUT_BYTES_MAX);
         return Err(InvokeError::InputJson(json::JsonError::TooLong { bytes, bytes_max }));
     }
-    let name = ToolName::parse(&call.tool).map_err(|source| InvokeError::ToolName {
-        tool: call.tool.chars().filter(|symbol| !symbol.is_control()).take(130).collect(),
-        source,
-    })?;
-    let unknown = || InvokeError::ToolUnknown { tool: name.to_string() };
-    let (record, lease) = newest(inner, &name)?;
-    let manifest = inner.manifests.get(&record.digest, &record.manifest_json)?;
-    let tool = manifest.tool(&name.tool).ok_or_else(unknown)?;
+    let (name, code) = match &call.bundle {
+        None => installed(inner, &call.tool)?,
+        Some(sha256) => isolated(inner, &call.owner, sha256, &call.tool)?,
+    };
+    let tool = code.manifest.tool(&name.tool).ok_or_else(|| InvokeError::ToolUnknown { tool: name.to_string() })?;
     let schema =
         |schema| inner.schemas.get(schema).map_err(|source| InvokeError::Schema { tool: name.to_string(), source });
     let (input, output) = (schema(&tool.input)?, schema(&tool.output)?);
@@ -97,7 +96,7 @@ pub(crate) fn tool(
     let value = json::parse(input_json.as_bytes(), limits).map_err(InvokeError::InputJson)?;
     input.check(&value).map_err(|message| InvokeError::InputSchema { message })?;
 
-    let code_dir = lease.app_dir();
+    let code_dir = code.dir;
     let (blobs, files) = lease_files(inner, &call.owner, &call.files)?;
     let planned = ToolCall {
         invocation: &id,
@@ -109,17 +108,18 @@ pub(crate) fn tool(
         input_json,
         files,
         timeout_ms: call.timeout_ms,
-        shelf: shelf(inner, &call.owner, &record.digest, &tool.entry),
+        shelf: code.installed.as_ref().and_then(|_| shelf(inner, &call.owner, &code.digest, &tool.entry)),
     };
     let request = plan::plan_tool(planned, &inner.config.limits).map_err(InvokeError::Plan)?;
     Ok(Prepared {
         id,
         owner: call.owner,
         tool: name.to_string(),
-        bundle: record.digest,
+        bundle: code.digest,
         kind: Kind::Tool { output, code_dir },
         request,
-        held: Held { _blobs: blobs, _installed: Some(lease), _ephemeral: None },
+        deprecated: code.deprecated,
+        held: Held { _blobs: blobs, _installed: code.installed, _ephemeral: code.ephemeral },
     })
 }
 
@@ -130,8 +130,37 @@ fn shelf(inner: &Inner, owner: &str, digest: &Digest, entry: &str) -> Option<Str
     hot.note(&format!("{owner}/{key}"), (inner.config.clock)()).then_some(key)
 }
 
-/// The newest version, held. One that is removed between the two steps makes way for the next newest.
-fn newest(inner: &Inner, name: &ToolName) -> Result<(BundleRecord, BundleLease), InvokeError> {
+/// The bundle a call goes to, kept while it runs.
+struct Code {
+    manifest: Arc<Manifest>,
+    digest: Digest,
+    dir: PathBuf,
+    deprecated: String,
+    installed: Option<BundleLease>,
+    ephemeral: Option<Box<Staged>>,
+}
+
+/// What a caller wrote: a tool, and its bundle unless that was left out.
+fn asked(text: &str) -> Result<(Option<Name>, Name), InvokeError> {
+    if let Ok(tool) = Name::parse(text) {
+        return Ok((None, tool));
+    }
+    let name = ToolName::parse(text).map_err(|source| InvokeError::ToolName {
+        tool: text.chars().filter(|symbol| !symbol.is_control()).take(130).collect(),
+        source,
+    })?;
+    Ok((Some(name.bundle), name.tool))
+}
+
+/// The version calls go to, held. One that is removed between the two steps makes way for the next.
+fn installed(inner: &Inner, text: &str) -> Result<(ToolName, Code), InvokeError> {
+    let name = match asked(text)? {
+        (Some(bundle), tool) => ToolName { bundle, tool },
+        (None, tool) => {
+            let found = inner.store.tool_named(&tool).map_err(InvokeError::Store)?;
+            found.ok_or_else(|| InvokeError::ToolUnknown { tool: tool.to_string() })?
+        }
+    };
     let gone = |error| match error {
         StoreError::BundleUnknown(_) => InvokeError::ToolUnknown { tool: name.to_string() },
         error => InvokeError::Store(error),
@@ -141,7 +170,24 @@ fn newest(inner: &Inner, name: &ToolName) -> Result<(BundleRecord, BundleLease),
         inner.store.lease_bundle(&record.digest).map(|lease| (record, lease))
     };
     // Somebody who removes versions faster than this finds out that there are none.
-    attempt().or_else(|_| attempt()).or_else(|_| attempt()).map_err(gone)
+    let (record, lease) = attempt().or_else(|_| attempt()).or_else(|_| attempt()).map_err(gone)?;
+    let BundleRecord { digest, deprecated, manifest_json, .. } = record;
+    let manifest = inner.manifests.get(&digest, &manifest_json)?;
+    let dir = lease.app_dir();
+    Ok((name, Code { manifest, digest, dir, deprecated, installed: Some(lease), ephemeral: None }))
+}
+
+/// A bundle for this one call: through the same reader as an upload, into staging, and gone after the run.
+fn isolated(inner: &Inner, owner: &str, sha256: &Digest, text: &str) -> Result<(ToolName, Code), InvokeError> {
+    let (bundle, tool) = asked(text)?;
+    let staged = stage(inner, owner, sha256)?;
+    let name = ToolName { bundle: bundle.unwrap_or_else(|| staged.manifest.name.clone()), tool };
+    if name.bundle != staged.manifest.name {
+        return Err(InvokeError::ToolUnknown { tool: name.to_string() });
+    }
+    let (manifest, digest, dir) = (Arc::new(staged.manifest.clone()), staged.digest, staged.app_dir());
+    let (deprecated, ephemeral) = (String::new(), Some(Box::new(staged)));
+    Ok((name, Code { manifest, digest, dir, deprecated, installed: None, ephemeral }))
 }
 
 /// Prepares a program: its bundle goes through the same reader as an upload, into staging, and is gone after the run.
@@ -179,6 +225,7 @@ pub(crate) fn program(inner: &Inner, id: InvocationId, call: ExecCall) -> Result
         bundle: staged.digest,
         kind: Kind::Program,
         request,
+        deprecated: String::new(),
         held: Held { _blobs: blobs, _installed: None, _ephemeral: Some(Box::new(staged)) },
     })
 }

@@ -64,7 +64,12 @@ pub(crate) async fn run(
             return deliver(&inner, &events, Ok(RunEvent::Finished(finished))).await;
         }
     };
-    let Prepared { id, owner, tool, bundle, kind, request, held } = run;
+    let Prepared { id, owner, tool, bundle, kind, request, deprecated, held } = run;
+    if !deprecated.is_empty() {
+        let message = format!("{tool}: {deprecated}");
+        // A caller that is gone is found out by the run itself.
+        let _ = events.send(Ok(RunEvent::Notice { code: "DEPRECATED", message })).await;
+    }
     let row = NewRun { id: id.clone(), tool, bundle: Some(bundle), owner: owner.clone(), started_at: now(&inner) };
     let whose = Whose { owner: owner.clone(), subject: run_subject(&row.tool) };
     let store = inner.store.clone();

@@ -57,6 +57,8 @@ pub enum AuditKind {
     PolicyRemoved,
     /// A bundle was installed.
     BundleInstalled,
+    /// Calls of a bundle go to another version, or it was marked as one not to use.
+    BundleChanged,
     /// A bundle was removed.
     BundleRemoved,
     /// A key was enrolled.
@@ -73,7 +75,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CallRefused,
         Self::CallFinished,
         Self::LeaseGranted,
@@ -86,6 +88,7 @@ impl AuditKind {
         Self::PolicyAdded,
         Self::PolicyRemoved,
         Self::BundleInstalled,
+        Self::BundleChanged,
         Self::BundleRemoved,
         Self::CredentialEnrolled,
         Self::CredentialRevoked,
@@ -109,6 +112,7 @@ impl AuditKind {
             Self::PolicyAdded => "policy.added",
             Self::PolicyRemoved => "policy.removed",
             Self::BundleInstalled => "bundle.installed",
+            Self::BundleChanged => "bundle.changed",
             Self::BundleRemoved => "bundle.removed",
             Self::CredentialEnrolled => "credential.enrolled",
             Self::CredentialRevoked => "credential.revoked",

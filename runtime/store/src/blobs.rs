@@ -18,6 +18,7 @@ use crate::db::{Db, count, digest, doing, int, lock};
 use crate::error::StoreError;
 use crate::files::{io_error, remove, sync_directory};
 use crate::open::{Inner, Store};
+use crate::partial::{Partial, Partials};
 
 /// Bytes by their content.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -35,6 +36,7 @@ pub(crate) struct BlobState {
     /// By owner; those without a blob on its way are not there.
     reserved_bytes: HashMap<String, u64>,
     used: HashMap<Digest, usize>,
+    pub(crate) partials: Partials,
 }
 
 impl BlobState {
@@ -48,7 +50,7 @@ impl BlobState {
         self.reserved_bytes.values().fold(self.stored_bytes, |sum, bytes| sum.saturating_add(*bytes))
     }
 
-    fn give_back(&mut self, owner: &str, size_bytes: u64) {
+    pub(crate) fn give_back(&mut self, owner: &str, size_bytes: u64) {
         if let Some(reserved) = self.reserved_bytes.get_mut(owner) {
             *reserved = reserved.saturating_sub(size_bytes);
             if *reserved == 0 {
@@ -58,7 +60,8 @@ impl BlobState {
     }
 }
 
-/// Takes one blob's bytes. Dropped before [`BlobWriter::finish`], it leaves nothing.
+/// Takes one blob's bytes. Dropped before [`BlobWriter::finish`], it leaves nothing, or a partial if it was begun as one that can
+/// go on.
 pub struct BlobWriter {
     inner: Arc<Inner>,
     owner: String,
@@ -68,6 +71,9 @@ pub struct BlobWriter {
     hash: Sha256,
     file: File,
     path: PathBuf,
+    begun_at: UnixMs,
+    /// Whether what is written may be gone on with.
+    resumable: bool,
 }
 
 impl std::fmt::Debug for BlobWriter {
@@ -80,18 +86,43 @@ impl std::fmt::Debug for BlobWriter {
 }
 
 impl BlobWriter {
+    /// From now on, what is written stays as a partial when this is dropped unfinished.
+    pub(crate) fn resumable(mut self) -> Self {
+        self.resumable = true;
+        self
+    }
+
+    /// Goes on behind what a partial has; its room is still reserved.
+    pub(crate) fn going_on(
+        inner: Arc<Inner>,
+        owner: &str,
+        (blob, written_bytes, hash): (BlobRef, u64, Sha256),
+        (file, path): (File, PathBuf),
+        begun_at: UnixMs,
+    ) -> Self {
+        let (owner, expected, size_bytes) = (owner.to_owned(), Some(blob.sha256), blob.size_bytes);
+        Self { inner, owner, expected, size_bytes, written_bytes, hash, file, path, begun_at, resumable: true }
+    }
+
     /// The next bytes. More than announced is an error at once.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
         if self.written_bytes > self.size_bytes {
+            self.resumable = false;
             return Err(self.mismatch(format!("more than the {} bytes announced", self.size_bytes)));
         }
         self.hash.update(bytes);
-        self.file.write_all(bytes).map_err(io_error("write", &self.path))
+        self.file.write_all(bytes).map_err(|source| {
+            // How much of it reached the file is not known.
+            self.resumable = false;
+            io_error("write", &self.path)(source)
+        })
     }
 
     /// Checks length and digest, makes the blob durable and the owner's.
-    pub fn finish(self, now: UnixMs) -> Result<BlobRef, StoreError> {
+    pub fn finish(mut self, now: UnixMs) -> Result<BlobRef, StoreError> {
+        // The sender has said the end: what is wrong now does not get right by more bytes.
+        self.resumable = false;
         let sha256 = Digest::new(self.hash.clone().finalize().into());
         if self.written_bytes != self.size_bytes {
             let what = format!("{} bytes came, {} were announced", self.written_bytes, self.size_bytes);
@@ -115,6 +146,13 @@ impl BlobWriter {
 impl Drop for BlobWriter {
     fn drop(&mut self) {
         let mut state = lock(&self.inner.blob_state);
+        if let (true, Some(sha256)) = (self.resumable && self.written_bytes > 0, self.expected) {
+            let (path, hash) = (std::mem::take(&mut self.path), self.hash.clone());
+            let blob = BlobRef { sha256, size_bytes: self.size_bytes };
+            let partial = Partial { blob, written_bytes: self.written_bytes, hash, path, begun_at: self.begun_at };
+            state.keep_partial(&self.owner, partial);
+            return;
+        }
         state.give_back(&self.owner, self.size_bytes);
         drop(state);
         // Kept blobs have left this name; the rest goes now or at the next start.
@@ -198,10 +236,12 @@ impl Store {
         Ok(BlobLease { inner: Arc::clone(&self.inner), blob: BlobRef { sha256: *sha256, size_bytes }, path })
     }
 
-    /// Drops blobs nobody used for the retention time; what is in use stays. Returns how many went.
+    /// Drops blobs nobody used for the retention time and uploads that broke off before it; what is in use stays. Returns how many
+    /// blobs went.
     pub fn collect_garbage(&self, now: UnixMs) -> Result<usize, StoreError> {
         let before = now.minus(self.inner.config.blob_retention);
         let mut state = lock(&self.inner.blob_state);
+        state.drop_partials(|partial| partial.begun_at < before);
         let candidates = unused(&lock(&self.inner.db), before, "")?;
         let mut removed = 0;
         for (blob, _) in candidates {
@@ -218,7 +258,7 @@ impl Store {
         lock(&self.inner.blob_state).bytes()
     }
 
-    fn begin_blob(
+    pub(crate) fn begin_blob(
         &self,
         owner: &str,
         expected: Option<Digest>,
@@ -235,7 +275,18 @@ impl Store {
             io_error("create", &path)(source)
         })?;
         let (inner, owner, hash) = (Arc::clone(&self.inner), owner.to_owned(), Sha256::new());
-        Ok(BlobWriter { inner, owner, expected, size_bytes, written_bytes: 0, hash, file, path })
+        Ok(BlobWriter {
+            inner,
+            owner,
+            expected,
+            size_bytes,
+            written_bytes: 0,
+            hash,
+            file,
+            path,
+            begun_at: now,
+            resumable: false,
+        })
     }
 }
 
@@ -249,6 +300,10 @@ impl Inner {
         }
         let share_bytes = quota_bytes - quota_bytes / 4;
         let mut state = lock(&self.blob_state);
+        // What may never be gone on with makes way for what comes.
+        if state.bytes().saturating_add(size_bytes) > share_bytes {
+            state.drop_partials(|_| true);
+        }
         // While all together are below one share, each is.
         if state.bytes().saturating_add(size_bytes) > share_bytes {
             let before = now.minus(self.config.blob_grace);

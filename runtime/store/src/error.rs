@@ -62,9 +62,48 @@ pub enum StoreError {
     /// No such bundle.
     #[error("bundle {0} is not installed")]
     BundleUnknown(String),
+    /// It needs another bundle first.
+    #[error("{bundle} needs {name} {range}, which is not installed")]
+    DependencyMissing {
+        /// What was to be installed.
+        bundle: String,
+        /// What it needs.
+        name: String,
+        /// Which versions of that.
+        range: String,
+    },
+    /// Other bundles would lack something.
+    #[error("{bundle} is needed by {}", .dependants.join(", "))]
+    InUse {
+        /// What was to be removed, or moved from.
+        bundle: String,
+        /// `name@version` of each.
+        dependants: Vec<String>,
+    },
+    /// Calls of this bundle went nowhere else before.
+    #[error("calls of {0} went to no other version before that is still installed")]
+    NoPrevious(String),
+    /// More than one bundle has a tool of this name.
+    #[error("more than one bundle has a tool named {tool}: {}", .candidates.join(", "))]
+    ToolAmbiguous {
+        /// The short name.
+        tool: String,
+        /// The whole names.
+        candidates: Vec<String>,
+    },
     /// No such blob, or somebody else's.
     #[error("blob {0} is not stored for this caller")]
     BlobUnknown(Digest),
+    /// An upload cannot go on there.
+    #[error("the first {held_bytes} bytes of blob {blob} are kept, the upload goes on at {offset_bytes}")]
+    OffsetMismatch {
+        /// Which.
+        blob: Digest,
+        /// What is kept of it.
+        held_bytes: u64,
+        /// Where the sender wants to go on.
+        offset_bytes: u64,
+    },
     /// One blob above its limit.
     #[error("blob of {bytes} bytes, limit is {limit_bytes}")]
     BlobTooLarge {
@@ -171,7 +210,9 @@ impl StoreError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::VersionTaken { .. } => ErrorKind::Exists,
-            Self::LeaseOver | Self::Fenced { .. } => ErrorKind::Conflict,
+            Self::DependencyMissing { .. } | Self::InUse { .. } | Self::NoPrevious(_) => ErrorKind::State,
+            Self::ToolAmbiguous { .. } => ErrorKind::Invalid,
+            Self::LeaseOver | Self::Fenced { .. } | Self::OffsetMismatch { .. } => ErrorKind::Conflict,
             Self::KvFull { .. } | Self::Overloaded | Self::SecretsFull { .. } => ErrorKind::Exhausted,
             Self::KvChangesGone { .. } => ErrorKind::State,
             Self::Dimension { .. } => ErrorKind::Invalid,
@@ -194,6 +235,11 @@ impl StoreError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::VersionTaken { .. } => "VERSION_TAKEN",
+            Self::DependencyMissing { .. } => "DEPENDENCY_MISSING",
+            Self::InUse { .. } => "BUNDLE_IN_USE",
+            Self::NoPrevious(_) => "NO_PREVIOUS",
+            Self::ToolAmbiguous { .. } => "TOOL_AMBIGUOUS",
+            Self::OffsetMismatch { .. } => "OFFSET_MISMATCH",
             Self::LeaseOver => "LEASE_EXPIRED",
             Self::Fenced { .. } => "FENCED",
             Self::KvFull { .. } => "KV_FULL",

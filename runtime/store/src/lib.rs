@@ -26,11 +26,13 @@ mod kv_write;
 mod logs;
 mod meta;
 mod open;
+mod partial;
 mod registry;
 mod runs;
 mod secrets;
 mod state;
 mod vector;
+mod versions;
 
 pub use audit::{AuditEvent, AuditKind, AuditPage, AuditQuery, AuditRecord, run_subject};
 pub use audit_detail::Detail;
@@ -45,3 +47,4 @@ pub use runs::{NewRun, RunEnd, RunRecord};
 pub use secrets::{SecretRecord, Secrets};
 pub use state::{Right, StateLimits};
 pub use vector::{VectorCollection, VectorRow, VectorWrite};
+pub use versions::{DEPRECATED_BYTES_MAX, Dependants, Pointer};

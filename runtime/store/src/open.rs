@@ -19,6 +19,7 @@ use crate::error::StoreError;
 use crate::files::{io_error, make_directory, names, remove, sync_directory};
 use crate::registry::Leases;
 use crate::state::{State, StateLimits};
+use crate::versions::mend_active;
 use crate::{AuditEvent, AuditKind, Detail, run_subject};
 
 /// Bounds of what is kept.
@@ -81,6 +82,8 @@ pub struct Recovered {
     pub bundles_removed: usize,
     /// Rows whose directory is gone: `name@version`. They were removed; install again.
     pub bundles_lost: Vec<String>,
+    /// Names whose calls had no installed version to go to; they go to the newest now.
+    pub pointers_mended: usize,
     /// Blob files without a row, removed.
     pub blobs_removed: usize,
     /// Blob rows without their file, removed.
@@ -137,14 +140,16 @@ impl Store {
         let reads = reader(&path)?;
         let state = State::open(&data_dir.join("state.db"), config.state)?;
         sync_directory(data_dir)?;
-        let recovered = Recovered {
+        let mut recovered = Recovered {
             staging_removed: sweep(&staging)?,
             bundles_removed: remove_strays(&bundles, &listed(&db.durable, "SELECT digest FROM bundle")?)?,
             bundles_lost: forget_bundles(&db.durable, &bundles)?,
+            pointers_mended: 0,
             blobs_removed: remove_strays(&blobs, &listed(&db.durable, "SELECT sha256 FROM blob")?)?,
             blobs_lost: forget_blobs(&db.durable, &blobs)?,
             runs_lost: end_runs(&mut db, &config)?,
         };
+        recovered.pointers_mended = mend_active(&mut db.durable)?;
         let inner = Inner {
             blob_state: Mutex::new(BlobState::load(&db.durable)?),
             config,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aria_core::{Digest, Name, UnixMs};
+use aria_core::{Active, Dependency, Digest, Name, UnixMs};
 use rusqlite::{OptionalExtension, Row, params};
 use semver::Version;
 
@@ -17,6 +17,7 @@ use crate::db::{count, digest, doing, int, lock, read};
 use crate::error::StoreError;
 use crate::files::{io_error, remove};
 use crate::open::{Inner, Store};
+use crate::versions;
 use crate::{AuditEvent, AuditKind, Detail};
 
 /// A bundle about to be installed.
@@ -40,6 +41,12 @@ pub struct NewBundle {
     pub manifest_json: String,
     /// Who installs it.
     pub owner: String,
+    /// The `.aria` file it came as.
+    pub file_sha256: Digest,
+    /// Its tools.
+    pub tools: Vec<Name>,
+    /// Bundles it needs.
+    pub dependencies: Vec<Dependency>,
 }
 
 /// An installed bundle.
@@ -65,6 +72,12 @@ pub struct BundleRecord {
     pub owner: String,
     /// When.
     pub installed_at: UnixMs,
+    /// Why it should not be used any more, or empty.
+    pub deprecated: String,
+    /// Calls go to this version.
+    pub active: bool,
+    /// They do so whatever else is installed.
+    pub pinned: bool,
 }
 
 /// What an install did.
@@ -125,7 +138,10 @@ impl Drop for BundleLease {
     }
 }
 
-const COLUMNS: &str = "name, version, digest, interface_digest, authority_digest, size_bytes, unpacked_bytes, manifest_json, owner, installed_at";
+/// Bundles with what their name points at.
+pub(crate) const BUNDLES: &str = "SELECT bundle.*, active.version = bundle.version AS is_active,
+    active.version = bundle.version AND active.pinned AS is_pinned
+    FROM bundle JOIN active ON active.name = bundle.name";
 
 impl Store {
     /// Installs a bundle. `place` gets the `bundles` directory and must leave the durable directory `<hex digest>` in it
@@ -148,6 +164,7 @@ impl Store {
                 }),
             };
         }
+        self.check_dependencies(&bundle)?;
         self.check_quota(bundle.unpacked_bytes)?;
         // Removed while in use and now back: the directory is still whole and stays.
         if let Some(used) = lock(&self.inner.leases).used.get_mut(&bundle.digest) {
@@ -181,39 +198,13 @@ impl Store {
         Ok(keyed.into_iter().map(|(name, _, version)| (name, version)).collect())
     }
 
-    /// One version; `None` is the newest by semver precedence.
+    /// One version; `None` is the one calls go to.
     pub fn bundle(&self, name: &Name, version: Option<&str>) -> Result<BundleRecord, StoreError> {
         let found = match version {
             Some(version) => self.find(name, version)?,
-            None => self.versions(name)?.into_iter().next(),
+            None => self.find_active(name)?,
         };
         found.ok_or_else(|| StoreError::BundleUnknown(shown(name, version)))
-    }
-
-    /// Removes one version, or all with `None`, on behalf of `by`. Running calls keep their files until their lease ends.
-    pub fn remove_bundle(
-        &self,
-        name: &Name,
-        version: Option<&str>,
-        by: &str,
-        now: UnixMs,
-    ) -> Result<Vec<BundleRecord>, StoreError> {
-        let _alone = lock(&self.inner.installing);
-        let removed = match version {
-            Some(version) => self.find(name, version)?.into_iter().collect(),
-            None => self.versions(name)?,
-        };
-        if removed.is_empty() {
-            return Err(StoreError::BundleUnknown(shown(name, version)));
-        }
-        let sql = "DELETE FROM bundle WHERE name = ?1 AND (?2 IS NULL OR version = ?2)";
-        let rows: Vec<_> = removed.iter().map(|bundle| audit(AuditKind::BundleRemoved, bundle, by, now)).collect();
-        lock(&self.inner.db).audited(true, &self.inner.config, |step| {
-            step.execute(sql, params![name.as_str(), version]).map_err(doing("remove bundle"))?;
-            Ok(((), rows))
-        })?;
-        removed.iter().try_for_each(|record| self.release(&record.digest))?;
-        Ok(removed)
     }
 
     /// Keeps the bundle's directory until the lease is dropped. Cheap.
@@ -228,18 +219,24 @@ impl Store {
         Ok(BundleLease { inner: Arc::clone(&self.inner), digest: *digest })
     }
 
-    fn find(&self, name: &Name, version: &str) -> Result<Option<BundleRecord>, StoreError> {
-        let found = self.select("SELECT * FROM bundle WHERE name = ?1 AND version = ?2", [name.as_str(), version])?;
-        Ok(found.into_iter().next())
+    pub(crate) fn find(&self, name: &Name, version: &str) -> Result<Option<BundleRecord>, StoreError> {
+        let sql = format!("{BUNDLES} WHERE bundle.name = ?1 AND bundle.version = ?2");
+        Ok(self.select(&sql, [name.as_str(), version])?.into_iter().next())
     }
 
-    fn versions(&self, name: &Name) -> Result<Vec<BundleRecord>, StoreError> {
-        let mut records = self.select("SELECT * FROM bundle WHERE name = ?1", [name.as_str()])?;
+    fn find_active(&self, name: &Name) -> Result<Option<BundleRecord>, StoreError> {
+        let sql = format!("{BUNDLES} AND active.version = bundle.version WHERE bundle.name = ?1");
+        Ok(self.select(&sql, [name.as_str()])?.into_iter().next())
+    }
+
+    /// All versions of one name, newest first.
+    pub(crate) fn versions(&self, name: &Name) -> Result<Vec<BundleRecord>, StoreError> {
+        let mut records = self.select(&format!("{BUNDLES} WHERE bundle.name = ?1"), [name.as_str()])?;
         sort(&mut records)?;
         Ok(records)
     }
 
-    fn select(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<BundleRecord>, StoreError> {
+    pub(crate) fn select(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<BundleRecord>, StoreError> {
         let reads = lock(&self.inner.reads);
         let mut statement = reads.prepare_cached(sql).map_err(doing("look up bundles"))?;
         let rows = statement.query_map(params, record).map_err(doing("look up bundles"))?;
@@ -247,40 +244,34 @@ impl Store {
     }
 
     fn insert(&self, bundle: NewBundle, now: UnixMs) -> Result<BundleRecord, StoreError> {
-        let NewBundle { name, version, digest, interface_digest, authority_digest, .. } = bundle;
-        let NewBundle { size_bytes, unpacked_bytes, manifest_json, owner, .. } = bundle;
-        let installed_at = now;
-        let record = BundleRecord {
-            name,
-            version,
-            digest,
-            interface_digest,
-            authority_digest,
-            size_bytes,
-            unpacked_bytes,
-            manifest_json,
-            owner,
-            installed_at,
-        };
-        let sql = format!("INSERT INTO bundle ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
+        let version = read(Version::parse(&bundle.version), "bundle.version")?;
+        let sql =
+            "INSERT INTO bundle (name, version, digest, interface_digest, authority_digest, size_bytes, unpacked_bytes,
+            manifest_json, owner, installed_at, file_sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         let values = params![
-            record.name.as_str(),
-            record.version,
-            record.digest.hex(),
-            record.interface_digest.hex(),
-            record.authority_digest.hex(),
-            int(record.size_bytes),
-            int(record.unpacked_bytes),
-            record.manifest_json,
-            record.owner,
+            bundle.name.as_str(),
+            bundle.version,
+            bundle.digest.hex(),
+            bundle.interface_digest.hex(),
+            bundle.authority_digest.hex(),
+            int(bundle.size_bytes),
+            int(bundle.unpacked_bytes),
+            bundle.manifest_json,
+            bundle.owner,
             int(now.0),
+            bundle.file_sha256.hex(),
         ];
-        let row = audit(AuditKind::BundleInstalled, &record, &record.owner, now);
+        let row = audit(AuditKind::BundleInstalled, (&bundle.name, &bundle.version), &bundle.owner, now, |detail| {
+            detail.text("digest", &bundle.digest.to_string()).text("authority", &bundle.authority_digest.to_string())
+        });
         lock(&self.inner.db).audited(true, &self.inner.config, |step| {
-            step.execute(&sql, values).map_err(doing("install bundle"))?;
+            step.execute(sql, values).map_err(doing("install bundle"))?;
+            versions::insert_parts(step, &bundle)?;
+            let active = Active::installed(versions::active(step, &bundle.name)?, version);
+            versions::set_active(step, &bundle.name, &active)?;
             Ok(((), [row]))
         })?;
-        Ok(record)
+        self.find(&bundle.name, &bundle.version)?.ok_or(StoreError::Corrupt { what: "bundle" })
     }
 
     fn check_quota(&self, needed_bytes: u64) -> Result<(), StoreError> {
@@ -299,7 +290,7 @@ impl Store {
     }
 
     /// The directory of a bundle without a row goes now, or with its last lease.
-    fn release(&self, digest: &Digest) -> Result<(), StoreError> {
+    pub(crate) fn release(&self, digest: &Digest) -> Result<(), StoreError> {
         let mut leases = lock(&self.inner.leases);
         if let Some(used) = leases.used.get_mut(digest) {
             used.doomed = true;
@@ -329,11 +320,15 @@ impl Inner {
     }
 }
 
-fn audit(kind: AuditKind, bundle: &BundleRecord, by: &str, at: UnixMs) -> AuditEvent {
-    let detail = Detail::default()
-        .text("digest", &bundle.digest.to_string())
-        .text("authority", &bundle.authority_digest.to_string());
-    let subject = format!("bundle:{}@{}", bundle.name, bundle.version);
+/// The row of a step with a bundle.
+pub(crate) fn audit(
+    kind: AuditKind,
+    (name, version): (&Name, &str),
+    by: &str,
+    at: UnixMs,
+    detail: impl FnOnce(Detail) -> Detail,
+) -> AuditEvent {
+    let (subject, detail) = (format!("bundle:{name}@{version}"), detail(Detail::default()));
     AuditEvent { at, kind, owner: by.to_owned(), invocation: None, subject, reason: String::new(), detail }
 }
 
@@ -354,6 +349,9 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Result<BundleRecord, StoreError>> {
         manifest_json: row.get("manifest_json")?,
         owner: row.get("owner")?,
         installed_at: UnixMs(count(row.get("installed_at")?)),
+        deprecated: row.get("deprecated")?,
+        active: row.get("is_active")?,
+        pinned: row.get("is_pinned")?,
     }))
 }
 
@@ -365,7 +363,7 @@ fn sort(records: &mut Vec<BundleRecord>) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn shown(name: &Name, version: Option<&str>) -> String {
+pub(crate) fn shown(name: &Name, version: Option<&str>) -> String {
     let version: String = version.unwrap_or_default().chars().take(128).collect();
     if version.is_empty() { name.to_string() } else { format!("{name}@{version}") }
 }

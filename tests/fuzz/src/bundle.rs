@@ -6,6 +6,8 @@ use aria_bundle::{Limits, read_archive};
 
 use support::parts;
 
+#[path = "../../../runtime/bundle/tests/support/signed.rs"]
+mod signed;
 #[path = "../../../runtime/bundle/tests/support/mod.rs"]
 mod support;
 
@@ -37,6 +39,11 @@ pub(crate) fn layer(bytes: &[u8]) {
     let mut bundle = parts();
     bundle.layer = Some(bytes.to_vec());
     check(&bundle.bytes());
+}
+
+/// The envelope of the signatures of an otherwise good bundle.
+pub(crate) fn envelope(bytes: &[u8]) {
+    check(&signed::with_envelope(&parts().image(), bytes, |_| (), |_| ()));
 }
 
 /// Nothing is left in the staging directory, whatever came.

@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "bundle", input: "a whole .aria file", run: bundle::file },
     Target { name: "bundle-code", input: "the tar of a code layer in an otherwise good bundle", run: bundle::code },
     Target { name: "bundle-layer", input: "the zstd frame of a code layer", run: bundle::layer },
+    Target { name: "envelope", input: "the DSSE envelope of a bundle's signatures", run: bundle::envelope },
     Target { name: "guest-frames", input: "frames of a guest, separated by NUL", run: guest::frames },
     Target { name: "guest-requests", input: "requests of a guest, separated by NUL", run: request::frames },
     Target { name: "json", input: "a JSON document of a stranger", run: text::json },

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aria_protocol::aria::v1 as pb;
-use aria_store::BlobLease;
+use aria_store::{BlobLease, BlobRef, Store};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{blob, blob_ref, digest};
+use super::convert::{blob, blob_ref, digest, required};
 use super::transfer::{self, OnPool, Part};
 use super::{Device, blocking, now};
 use crate::auth::Caller;
@@ -25,9 +25,13 @@ const UNREAD_MAX: Duration = Duration::from_secs(60);
 
 pub(super) struct Blobs(pub(super) Arc<Device>);
 
-fn part(message: pb::PutBlobRequest) -> Part<pb::BlobRef> {
+/// A blob to come, and where its first chunk goes if it may go on later.
+type Start = (Option<pb::BlobRef>, Option<u64>);
+
+fn part(message: pb::PutBlobRequest) -> Part<Start> {
     match message.part {
-        Some(pb::put_blob_request::Part::Start(start)) => Part::Start(start),
+        Some(pb::put_blob_request::Part::Start(blob)) => Part::Start((Some(blob), None)),
+        Some(pb::put_blob_request::Part::Resume(resume)) => Part::Start((resume.blob, Some(resume.offset_bytes))),
         Some(pb::put_blob_request::Part::Chunk(chunk)) => Part::Chunk(chunk),
         None => Part::Neither,
     }
@@ -46,10 +50,8 @@ impl pb::blobs_server::Blobs for Blobs {
         let caller = Caller::of(&request)?;
         let blobs = request.into_inner().blobs.iter().map(blob).collect::<Result<Vec<_>, _>>()?;
         let store = self.0.store.clone();
-        let missing =
-            blocking(move || store.find_missing(&caller.subject, &blobs, now()).map_err(status::store)).await?;
-        let missing = missing.iter().map(|blob| blob_ref(&blob.sha256, blob.size_bytes)).collect();
-        Ok(Response::new(pb::FindMissingResponse { missing }))
+        let (missing, held_bytes) = blocking(move || missing(&store, &caller.subject, &blobs)).await?;
+        Ok(Response::new(pb::FindMissingResponse { missing, held_bytes }))
     }
 
     async fn put_blob(
@@ -57,10 +59,14 @@ impl pb::blobs_server::Blobs for Blobs {
         request: Request<Streaming<pb::PutBlobRequest>>,
     ) -> Result<Response<pb::PutBlobResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let (start, upload) = transfer::begin(&self.0.uploads, &caller.subject, request.into_inner(), part).await?;
-        let expected = blob(&start)?;
+        let ((start, offset_bytes), upload) =
+            transfer::begin(&self.0.uploads, &caller.subject, request.into_inner(), part).await?;
+        let expected = blob(&required(start, "resume.blob")?)?;
         let store = self.0.store.clone();
-        let begin = move || store.put_blob(&caller.subject, expected, now()).map_err(status::store);
+        let begin = move || match offset_bytes {
+            None => store.put_blob(&caller.subject, expected, now()).map_err(status::store),
+            Some(offset) => store.resume_blob(&caller.subject, expected, offset, now()).map_err(status::store),
+        };
         let writer = blocking(begin).await?;
         let writer = upload.into(part, writer, |writer, chunk| writer.write(chunk).map_err(status::store)).await?;
         let stored = blocking(move || writer.finish(now()).map_err(status::store)).await?;
@@ -78,6 +84,13 @@ impl pb::blobs_server::Blobs for Blobs {
         tokio::spawn(send(lease, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
+}
+
+/// Which of these the owner has to send, and how much of each is held.
+pub(super) fn missing(store: &Store, owner: &str, blobs: &[BlobRef]) -> Result<(Vec<pb::BlobRef>, Vec<u64>), Status> {
+    let missing = store.find_missing(owner, blobs, now()).map_err(status::store)?;
+    let held_bytes = store.held_bytes(owner, &missing);
+    Ok((missing.iter().map(|blob| blob_ref(&blob.sha256, blob.size_bytes)).collect(), held_bytes))
 }
 
 async fn send(lease: BlobLease, sender: mpsc::Sender<Result<pb::GetBlobResponse, Status>>) {

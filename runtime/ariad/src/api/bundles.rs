@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aria_bundle::{Expected, Limits, Reader, Staged};
-use aria_core::Name;
+use aria_core::{Dependency, Digest, Name};
 use aria_protocol::aria::v1 as pb;
 use aria_store::{BundleRecord, Installed, NewBundle};
 use aria_types::ErrorKind;
@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{blob, invalid, required, rfc3339};
 use super::transfer::{self, Part};
-use super::{Device, List, blocking, listed, now};
+use super::{Device, List, blocking, listed, now, recipe, versions};
 use crate::auth::Caller;
 use crate::status::{self, refuse};
 
@@ -46,14 +46,44 @@ impl pb::bundles_server::Bundles for Bundles {
         let reader = upload.into(part, reader, |reader, chunk| reader.feed(chunk).map_err(status::bundle)).await?;
         // From here the whole file is here; a caller that goes away now finds it installed.
         let work = Arc::clone(device);
-        let installed = blocking(move || install(&work, reader, caller.subject)).await?;
-        let (record, already_present) = match installed {
-            Installed::Now(record) => (record, false),
-            Installed::Before(record) => (record, true),
-        };
-        tracing::info!(bundle = %record.name, version = %record.version, digest = %record.digest, already_present, "bundle installed");
-        let bundle = blocking(move || wire(record)).await?;
+        let installed = blocking(move || install(&work, reader, file.sha256, caller.subject)).await?;
+        let (bundle, already_present) = blocking(move || told(installed)).await?;
         Ok(Response::new(pb::UploadBundleResponse { bundle: Some(bundle), already_present }))
+    }
+
+    async fn commit_bundle(
+        &self,
+        request: Request<pb::CommitBundleRequest>,
+    ) -> Result<Response<pb::CommitBundleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        recipe::commit(&self.0, caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn pin_bundle(
+        &self,
+        request: Request<pb::PinBundleRequest>,
+    ) -> Result<Response<pb::PinBundleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let bundle = versions::pin(&self.0, caller, request.into_inner()).await?;
+        Ok(Response::new(pb::PinBundleResponse { bundle: Some(bundle) }))
+    }
+
+    async fn roll_back_bundle(
+        &self,
+        request: Request<pb::RollBackBundleRequest>,
+    ) -> Result<Response<pb::RollBackBundleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let bundle = versions::roll_back(&self.0, caller, request.into_inner()).await?;
+        Ok(Response::new(pb::RollBackBundleResponse { bundle: Some(bundle) }))
+    }
+
+    async fn deprecate_bundle(
+        &self,
+        request: Request<pb::DeprecateBundleRequest>,
+    ) -> Result<Response<pb::DeprecateBundleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let bundle = versions::deprecate(&self.0, caller, request.into_inner()).await?;
+        Ok(Response::new(pb::DeprecateBundleResponse { bundle: Some(bundle) }))
     }
 
     async fn list_bundles(
@@ -64,7 +94,7 @@ impl pb::bundles_server::Bundles for Bundles {
         let bundles = blocking(move || {
             let mut list = List::new("GetBundle");
             for (name, version) in store.bundles().map_err(status::store)? {
-                if let Some(record) = listed(&store, &name, &version)? {
+                if let Some(record) = listed(&store, &name, Some(&version))? {
                     list.push(wire(record)?)?;
                 }
             }
@@ -93,28 +123,24 @@ impl pb::bundles_server::Bundles for Bundles {
         request: Request<pb::RemoveBundleRequest>,
     ) -> Result<Response<pb::RemoveBundleResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let pb::RemoveBundleRequest { name, version } = request.into_inner();
-        let store = self.0.store.clone();
-        let removed = blocking(move || {
-            let version = (!version.is_empty()).then_some(version.as_str());
-            let records =
-                store.remove_bundle(&self::name(&name)?, version, &caller.subject, now()).map_err(status::store)?;
-            for record in &records {
-                tracing::info!(bundle = %record.name, version = %record.version, by = %caller.subject, "bundle removed");
-            }
-            records.into_iter().map(wire).collect::<Result<Vec<_>, _>>()
-        });
-        Ok(Response::new(pb::RemoveBundleResponse { removed: removed.await? }))
+        let removed = versions::remove(&self.0, caller, request.into_inner()).await?;
+        Ok(Response::new(pb::RemoveBundleResponse { removed }))
     }
 }
 
 /// A name that cannot exist is one that is not installed.
-fn name(text: &str) -> Result<Name, Status> {
+pub(super) fn name(text: &str) -> Result<Name, Status> {
     let unknown = || refuse(ErrorKind::NotFound, "BUNDLE_UNKNOWN", "no bundle has such a name");
     Name::parse(text).map_err(|_| unknown())
 }
 
-fn install(device: &Device, reader: Reader, owner: String) -> Result<Installed, Status> {
+/// Judges what the reader took and installs it.
+pub(super) fn install(
+    device: &Device,
+    reader: Reader,
+    file_sha256: Digest,
+    owner: String,
+) -> Result<Installed, Status> {
     let staged = reader.finish().map_err(status::bundle)?;
     fits(device, &staged)?;
     let new = NewBundle {
@@ -127,9 +153,22 @@ fn install(device: &Device, reader: Reader, owner: String) -> Result<Installed, 
         unpacked_bytes: staged.unpacked_bytes,
         manifest_json: staged.manifest_json.clone(),
         owner,
+        file_sha256,
+        tools: staged.manifest.tools.iter().map(|tool| tool.name.clone()).collect(),
+        dependencies: staged.manifest.dependencies.clone(),
     };
     let place = |bundles: &std::path::Path| staged.commit(bundles).map(drop).map_err(Into::into);
     device.store.install(new, now(), place).map_err(status::store)
+}
+
+/// For the log and for the wire: the bundle, and whether it was there before.
+pub(super) fn told(installed: Installed) -> Result<(pb::Bundle, bool), Status> {
+    let (record, already_present) = match installed {
+        Installed::Now(record) => (record, false),
+        Installed::Before(record) => (record, true),
+    };
+    tracing::info!(bundle = %record.name, version = %record.version, digest = %record.digest, already_present, "bundle installed");
+    Ok((wire(record)?, already_present))
 }
 
 /// What the format allows and this device cannot use.
@@ -146,7 +185,7 @@ fn fits(device: &Device, staged: &Staged) -> Result<(), Status> {
     device.handle.check_schemas(manifest).map_err(status::invoke)
 }
 
-fn wire(record: BundleRecord) -> Result<pb::Bundle, Status> {
+pub(super) fn wire(record: BundleRecord) -> Result<pb::Bundle, Status> {
     let manifest = aria_bundle::parse_manifest(record.manifest_json.as_bytes()).map_err(status::bundle)?;
     Ok(pb::Bundle {
         name: record.name.to_string(),
@@ -158,5 +197,13 @@ fn wire(record: BundleRecord) -> Result<pb::Bundle, Status> {
         installed_at: rfc3339(record.installed_at),
         tools: manifest.tool_names().map(|tool| tool.to_string()).collect(),
         description: manifest.description,
+        active: record.active,
+        pinned: record.pinned,
+        deprecated: record.deprecated,
+        dependencies: manifest.dependencies.iter().map(dependency).collect(),
     })
+}
+
+fn dependency(needed: &Dependency) -> pb::BundleDependency {
+    pb::BundleDependency { name: needed.name.to_string(), version: needed.range.to_string() }
 }

@@ -76,6 +76,7 @@ pub(super) fn run_event(event: RunEvent) -> pb::RunEvent {
         RunEvent::Queued { invocation, why } => {
             Event::Queued(pb::Queued { invocation_id: invocation.to_string(), why })
         }
+        RunEvent::Notice { code, message } => Event::Notice(pb::Notice { code: code.to_owned(), message }),
         RunEvent::Granted { invocation, lease_id, fence } => {
             Event::Granted(pb::Granted { invocation_id: invocation.to_string(), lease_id, fence })
         }

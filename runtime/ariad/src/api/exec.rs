@@ -8,7 +8,7 @@ use std::time::Duration;
 use aria_core::port::{BoxFuture, ByteSource, Limits, Profile};
 use aria_orchestrator::{Events, ExecCall, SessionInput};
 use aria_protocol::aria::v1 as pb;
-use aria_store::{AuditEvent, AuditKind, Detail};
+use aria_store::{AuditEvent, AuditKind, Detail, Role};
 use aria_types::ErrorKind;
 use tokio::sync::oneshot;
 use tokio_stream::Stream;
@@ -35,11 +35,7 @@ impl pb::exec_server::Exec for Exec {
 
     async fn run(&self, request: Request<Streaming<pb::RunRequest>>) -> Result<Response<RunStream>, Status> {
         let caller = Caller::of(&request)?;
-        if !self.0.exec {
-            let message = "this device runs no programs; its operator may allow it with [api] exec = true";
-            self.0.handle.audit().refused(disabled(caller.subject, message)).await;
-            return Err(refuse(ErrorKind::Denied, "EXEC_DISABLED", message));
-        }
+        allowed(&self.0, &caller, "exec").await?;
         let mut stream = request.into_inner();
         let late = |_| refuse(ErrorKind::Deadline, "START_LATE", "the first message did not come within 30 s");
         let first = tokio::time::timeout(START_TIME, stream.message()).await.map_err(late)??;
@@ -67,10 +63,20 @@ impl pb::exec_server::Exec for Exec {
     }
 }
 
-fn disabled(owner: String, message: &str) -> AuditEvent {
-    let (kind, subject, reason) = (AuditKind::CallRefused, "exec".to_owned(), "EXEC_DISABLED".to_owned());
-    let detail = Detail::default().text("message", message);
-    AuditEvent { at: now(), kind, owner, invocation: None, subject, reason, detail }
+/// Whether this caller may run what is not installed; a refusal is a row about `subject`.
+pub(super) async fn allowed(device: &Device, caller: &Caller, subject: &str) -> Result<(), Status> {
+    let (reason, message) = if caller.role == Role::Caller {
+        ("ROLE", "the role of this identity runs only what is installed")
+    } else if !device.exec {
+        ("EXEC_DISABLED", "this device runs only what is installed; its operator may allow more with [api] exec = true")
+    } else {
+        return Ok(());
+    };
+    let (at, kind, owner) = (now(), AuditKind::CallRefused, caller.subject.clone());
+    let (subject, reason, detail) = (subject.to_owned(), reason.to_owned(), Detail::default().text("message", message));
+    let refused = refuse(ErrorKind::Denied, &reason, message);
+    device.handle.audit().refused(AuditEvent { at, kind, owner, invocation: None, subject, reason, detail }).await;
+    Err(refused)
 }
 
 fn call(owner: String, start: pb::RunStart) -> Result<ExecCall, Status> {

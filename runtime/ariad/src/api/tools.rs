@@ -4,16 +4,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aria_core::{Manifest, Tool, ToolName};
+use aria_core::{Manifest, Name, Tool, ToolName};
 use aria_orchestrator::{Events, InvokeCall};
 use aria_protocol::aria::v1 as pb;
-use aria_store::{BundleRecord, Store, StoreError};
+use aria_store::{BundleRecord, Store};
 use aria_types::ErrorKind;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::convert::{files, run_event};
-use super::{Device, List, blocking, listed};
+use super::convert::{blob, files, run_event};
+use super::{Device, List, blocking, exec, listed};
 use crate::auth::Caller;
 use crate::status::{self, refuse};
 
@@ -42,10 +42,15 @@ impl pb::tools_server::Tools for Tools {
     async fn invoke(&self, request: Request<pb::InvokeRequest>) -> Result<Response<InvokeStream>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
+        let bundle = request.bundle.as_ref().map(blob).transpose()?.map(|blob| blob.sha256);
+        if bundle.is_some() {
+            exec::allowed(&self.0, &caller, "tool").await?;
+        }
         let call = InvokeCall {
             owner: caller.subject,
             files: files(&request.files)?,
             tool: request.tool,
+            bundle,
             input_json: request.input_json,
             timeout_ms: request.timeout_ms,
         };
@@ -70,14 +75,13 @@ impl Stream for InvokeStream {
     }
 }
 
-/// The tools of the newest version of every bundle.
+/// The tools calls go to.
 fn all(store: &Store) -> Result<Vec<pb::Tool>, Status> {
-    let mut newest = store.bundles().map_err(status::store)?;
-    // By name, newest first: the first of each name is the one calls go to.
-    newest.dedup_by(|later, first| later.0 == first.0);
+    let mut names: Vec<Name> = store.bundles().map_err(status::store)?.into_iter().map(|(name, _)| name).collect();
+    names.dedup();
     let mut list = List::new("GetTool");
-    for (name, version) in &newest {
-        let Some(record) = listed(store, name, version)? else { continue };
+    for name in &names {
+        let Some(record) = listed(store, name, None)? else { continue };
         manifest(&record)?.tools.iter().try_for_each(|tool| list.push(wire(&record, tool)))?;
     }
     Ok(list.items)
@@ -85,11 +89,11 @@ fn all(store: &Store) -> Result<Vec<pb::Tool>, Status> {
 
 fn one(store: &Store, name: &str) -> Result<pb::Tool, Status> {
     let unknown = || refuse(ErrorKind::NotFound, "TOOL_UNKNOWN", "no such tool is installed");
-    let name = ToolName::parse(name).map_err(|_| unknown())?;
-    let record = store.bundle(&name.bundle, None).map_err(|error| match error {
-        StoreError::BundleUnknown(_) => unknown(),
-        error => status::store(error),
-    })?;
+    let name = match Name::parse(name) {
+        Ok(tool) => store.tool_named(&tool).map_err(status::store)?.ok_or_else(unknown)?,
+        Err(_) => ToolName::parse(name).map_err(|_| unknown())?,
+    };
+    let record = listed(store, &name.bundle, None)?.ok_or_else(unknown)?;
     let manifest = manifest(&record)?;
     let tool = manifest.tool(&name.tool).ok_or_else(unknown)?;
     Ok(wire(&record, tool))

@@ -1,8 +1,8 @@
 //! Bytes that come in as a stream: bounded, never stalling, and gone when they break off.
 //!
-//! Each piece is handed to the blocking pool and awaited before the next is read, so one upload holds one piece (at most 1 MiB), its
-//! HTTP/2 window (1 MiB) and the reader's own state, whatever its length. [`UPLOADS_MAX`] of them run at a time, which also bounds
-//! what can be in staging.
+//! Each piece is handed to the blocking pool while the next is read, so one upload holds two pieces (at most 1 MiB each), its HTTP/2
+//! window and the reader's own state, whatever its length. [`UPLOADS_MAX`] of them run at a time, which also bounds what can be in
+//! staging.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,9 +67,14 @@ impl<M> Upload<M> {
         feed: fn(&mut T, &[u8]) -> Result<(), Status>,
     ) -> Result<T, Status> {
         let mut value = OnPool::new(value);
+        let mut next = self.next(part).await;
         loop {
-            match self.next(part).await {
-                Ok(Some(chunk)) => value.with(move |value| feed(value, &chunk)).await?,
+            match next {
+                Ok(Some(chunk)) => {
+                    let fed = value.with(move |value| feed(value, &chunk));
+                    // A piece that is refused ends the upload, whether or not another one comes.
+                    ((), next) = tokio::try_join!(fed, async { Ok(self.next(part).await) })?;
+                }
                 Ok(None) => return value.into_inner(),
                 Err(status) => {
                     value.discard().await;

@@ -35,7 +35,8 @@ pub(crate) async fn serve(
         .map_err(|error| GuestError::new("TOKEN_SYNTAX", format!("no token names {tool:?}: {error}")))?;
     caller.lease.allows(&needed).await?;
     caller.lease.spend(Kind::Tool, 0)?;
-    let call = InvokeCall { owner: caller.owner.clone(), tool, input_json, files: Vec::new(), timeout_ms: 0 };
+    let owner = caller.owner.clone();
+    let call = InvokeCall { owner, tool, bundle: None, input_json, files: Vec::new(), timeout_ms: 0 };
     let parent = Parent { invocation: caller.invocation.clone(), depth: caller.depth };
     let handle = Handle(Arc::clone(inner));
     let mut events = handle.invoke_child(call, parent).await.map_err(|error| refused(&error))?;

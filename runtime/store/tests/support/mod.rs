@@ -53,6 +53,9 @@ pub(crate) fn bundle(text: &str, version: &str) -> NewBundle {
         unpacked_bytes: 3000,
         manifest_json: "{}".into(),
         owner: "ann".into(),
+        file_sha256: sha256(format!("{text}@{version}.aria").as_bytes()),
+        tools: vec![name("forecast")],
+        dependencies: vec![],
     }
 }
 

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aria/v1/blobs.proto.
  */
 export const file_aria_v1_blobs: GenFile = /*@__PURE__*/
-  fileDesc("ChNhcmlhL3YxL2Jsb2JzLnByb3RvEgdhcmlhLnYxIjUKEkZpbmRNaXNzaW5nUmVxdWVzdBIfCgVibG9icxgBIAMoCzIQLmFyaWEudjEuQmxvYlJlZiI4ChNGaW5kTWlzc2luZ1Jlc3BvbnNlEiEKB21pc3NpbmcYASADKAsyEC5hcmlhLnYxLkJsb2JSZWYiTAoOUHV0QmxvYlJlcXVlc3QSIQoFc3RhcnQYASABKAsyEC5hcmlhLnYxLkJsb2JSZWZIABIPCgVjaHVuaxgCIAEoDEgAQgYKBHBhcnQiMQoPUHV0QmxvYlJlc3BvbnNlEh4KBGJsb2IYASABKAsyEC5hcmlhLnYxLkJsb2JSZWYiIAoOR2V0QmxvYlJlcXVlc3QSDgoGc2hhMjU2GAEgASgJIiAKD0dldEJsb2JSZXNwb25zZRINCgVjaHVuaxgBIAEoDDLRAQoFQmxvYnMSSAoLRmluZE1pc3NpbmcSGy5hcmlhLnYxLkZpbmRNaXNzaW5nUmVxdWVzdBocLmFyaWEudjEuRmluZE1pc3NpbmdSZXNwb25zZRI+CgdQdXRCbG9iEhcuYXJpYS52MS5QdXRCbG9iUmVxdWVzdBoYLmFyaWEudjEuUHV0QmxvYlJlc3BvbnNlKAESPgoHR2V0QmxvYhIXLmFyaWEudjEuR2V0QmxvYlJlcXVlc3QaGC5hcmlhLnYxLkdldEJsb2JSZXNwb25zZTABYgZwcm90bzM", [file_aria_v1_common]);
+  fileDesc("ChNhcmlhL3YxL2Jsb2JzLnByb3RvEgdhcmlhLnYxIjUKEkZpbmRNaXNzaW5nUmVxdWVzdBIfCgVibG9icxgBIAMoCzIQLmFyaWEudjEuQmxvYlJlZiJMChNGaW5kTWlzc2luZ1Jlc3BvbnNlEiEKB21pc3NpbmcYASADKAsyEC5hcmlhLnYxLkJsb2JSZWYSEgoKaGVsZF9ieXRlcxgCIAMoBCJzCg5QdXRCbG9iUmVxdWVzdBIhCgVzdGFydBgBIAEoCzIQLmFyaWEudjEuQmxvYlJlZkgAEg8KBWNodW5rGAIgASgMSAASJQoGcmVzdW1lGAMgASgLMhMuYXJpYS52MS5SZXN1bWVCbG9iSABCBgoEcGFydCJCCgpSZXN1bWVCbG9iEh4KBGJsb2IYASABKAsyEC5hcmlhLnYxLkJsb2JSZWYSFAoMb2Zmc2V0X2J5dGVzGAIgASgEIjEKD1B1dEJsb2JSZXNwb25zZRIeCgRibG9iGAEgASgLMhAuYXJpYS52MS5CbG9iUmVmIiAKDkdldEJsb2JSZXF1ZXN0Eg4KBnNoYTI1NhgBIAEoCSIgCg9HZXRCbG9iUmVzcG9uc2USDQoFY2h1bmsYASABKAwy0QEKBUJsb2JzEkgKC0ZpbmRNaXNzaW5nEhsuYXJpYS52MS5GaW5kTWlzc2luZ1JlcXVlc3QaHC5hcmlhLnYxLkZpbmRNaXNzaW5nUmVzcG9uc2USPgoHUHV0QmxvYhIXLmFyaWEudjEuUHV0QmxvYlJlcXVlc3QaGC5hcmlhLnYxLlB1dEJsb2JSZXNwb25zZSgBEj4KB0dldEJsb2ISFy5hcmlhLnYxLkdldEJsb2JSZXF1ZXN0GhguYXJpYS52MS5HZXRCbG9iUmVzcG9uc2UwAWIGcHJvdG8z", [file_aria_v1_common]);
 
 /**
  * @generated from message aria.v1.FindMissingRequest
@@ -39,6 +39,13 @@ export type FindMissingResponse = Message<"aria.v1.FindMissingResponse"> & {
    * @generated from field: repeated aria.v1.BlobRef missing = 1;
    */
   missing: BlobRef[];
+
+  /**
+   * For each of them, how many of its first bytes are kept of a broken upload.
+   *
+   * @generated from field: repeated uint64 held_bytes = 2;
+   */
+  heldBytes: bigint[];
 };
 
 /**
@@ -57,7 +64,7 @@ export type PutBlobRequest = Message<"aria.v1.PutBlobRequest"> & {
    */
   part: {
     /**
-     * First message, exactly once.
+     * First message, exactly once, or `resume`.
      *
      * @generated from field: aria.v1.BlobRef start = 1;
      */
@@ -71,6 +78,14 @@ export type PutBlobRequest = Message<"aria.v1.PutBlobRequest"> & {
      */
     value: Uint8Array;
     case: "chunk";
+  } | {
+    /**
+     * First message of an upload that may go on after its stream breaks.
+     *
+     * @generated from field: aria.v1.ResumeBlob resume = 3;
+     */
+    value: ResumeBlob;
+    case: "resume";
   } | { case: undefined; value?: undefined };
 };
 
@@ -80,6 +95,30 @@ export type PutBlobRequest = Message<"aria.v1.PutBlobRequest"> & {
  */
 export const PutBlobRequestSchema: GenMessage<PutBlobRequest> = /*@__PURE__*/
   messageDesc(file_aria_v1_blobs, 2);
+
+/**
+ * @generated from message aria.v1.ResumeBlob
+ */
+export type ResumeBlob = Message<"aria.v1.ResumeBlob"> & {
+  /**
+   * @generated from field: aria.v1.BlobRef blob = 1;
+   */
+  blob?: BlobRef | undefined;
+
+  /**
+   * How many bytes come before the next chunk: what FindMissing says is held, or 0 to begin anew.
+   *
+   * @generated from field: uint64 offset_bytes = 2;
+   */
+  offsetBytes: bigint;
+};
+
+/**
+ * Describes the message aria.v1.ResumeBlob.
+ * Use `create(ResumeBlobSchema)` to create a new message.
+ */
+export const ResumeBlobSchema: GenMessage<ResumeBlob> = /*@__PURE__*/
+  messageDesc(file_aria_v1_blobs, 3);
 
 /**
  * @generated from message aria.v1.PutBlobResponse
@@ -96,7 +135,7 @@ export type PutBlobResponse = Message<"aria.v1.PutBlobResponse"> & {
  * Use `create(PutBlobResponseSchema)` to create a new message.
  */
 export const PutBlobResponseSchema: GenMessage<PutBlobResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_blobs, 3);
+  messageDesc(file_aria_v1_blobs, 4);
 
 /**
  * @generated from message aria.v1.GetBlobRequest
@@ -113,7 +152,7 @@ export type GetBlobRequest = Message<"aria.v1.GetBlobRequest"> & {
  * Use `create(GetBlobRequestSchema)` to create a new message.
  */
 export const GetBlobRequestSchema: GenMessage<GetBlobRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_blobs, 4);
+  messageDesc(file_aria_v1_blobs, 5);
 
 /**
  * @generated from message aria.v1.GetBlobResponse
@@ -130,7 +169,7 @@ export type GetBlobResponse = Message<"aria.v1.GetBlobResponse"> & {
  * Use `create(GetBlobResponseSchema)` to create a new message.
  */
 export const GetBlobResponseSchema: GenMessage<GetBlobResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_blobs, 5);
+  messageDesc(file_aria_v1_blobs, 6);
 
 /**
  * Content-addressed bytes: files that go into calls and come out of them, and programs for Exec.
@@ -151,8 +190,9 @@ export const Blobs: GenService<{
     output: typeof FindMissingResponseSchema;
   },
   /**
-   * Stores one blob. Idempotent. A stream that breaks leaves nothing.
-   * Reasons: DIGEST_MISMATCH (DATA_LOSS), BLOB_TOO_LARGE DISK_QUOTA (RESOURCE_EXHAUSTED).
+   * Stores one blob. Idempotent. A stream that breaks leaves nothing; begun with `resume`, its bytes are kept for its owner, up to the
+   * retention time and within bounds, so that another stream can go on behind them.
+   * Reasons: DIGEST_MISMATCH (DATA_LOSS), OFFSET_MISMATCH (ABORTED), BLOB_TOO_LARGE DISK_QUOTA (RESOURCE_EXHAUSTED).
    *
    * @generated from rpc aria.v1.Blobs.PutBlob
    */

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aria/v1/bundles.proto.
  */
 export const file_aria_v1_bundles: GenFile = /*@__PURE__*/
-  fileDesc("ChVhcmlhL3YxL2J1bmRsZXMucHJvdG8SB2FyaWEudjEiVQoTVXBsb2FkQnVuZGxlUmVxdWVzdBIlCgVzdGFydBgBIAEoCzIULmFyaWEudjEuVXBsb2FkU3RhcnRIABIPCgVjaHVuaxgCIAEoDEgAQgYKBHBhcnQiLQoLVXBsb2FkU3RhcnQSHgoEZmlsZRgBIAEoCzIQLmFyaWEudjEuQmxvYlJlZiJQChRVcGxvYWRCdW5kbGVSZXNwb25zZRIfCgZidW5kbGUYASABKAsyDy5hcmlhLnYxLkJ1bmRsZRIXCg9hbHJlYWR5X3ByZXNlbnQYAiABKAgiuQEKBkJ1bmRsZRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDgoGZGlnZXN0GAMgASgJEhgKEGludGVyZmFjZV9kaWdlc3QYBCABKAkSGAoQYXV0aG9yaXR5X2RpZ2VzdBgFIAEoCRISCgpzaXplX2J5dGVzGAYgASgEEhQKDGluc3RhbGxlZF9hdBgHIAEoCRINCgV0b29scxgIIAMoCRITCgtkZXNjcmlwdGlvbhgJIAEoCSIUChJMaXN0QnVuZGxlc1JlcXVlc3QiNwoTTGlzdEJ1bmRsZXNSZXNwb25zZRIgCgdidW5kbGVzGAEgAygLMg8uYXJpYS52MS5CdW5kbGUiMQoQR2V0QnVuZGxlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkiSwoRR2V0QnVuZGxlUmVzcG9uc2USHwoGYnVuZGxlGAEgASgLMg8uYXJpYS52MS5CdW5kbGUSFQoNbWFuaWZlc3RfanNvbhgCIAEoCSI0ChNSZW1vdmVCdW5kbGVSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCSI4ChRSZW1vdmVCdW5kbGVSZXNwb25zZRIgCgdyZW1vdmVkGAEgAygLMg8uYXJpYS52MS5CdW5kbGUyswIKB0J1bmRsZXMSTQoMVXBsb2FkQnVuZGxlEhwuYXJpYS52MS5VcGxvYWRCdW5kbGVSZXF1ZXN0Gh0uYXJpYS52MS5VcGxvYWRCdW5kbGVSZXNwb25zZSgBEkgKC0xpc3RCdW5kbGVzEhsuYXJpYS52MS5MaXN0QnVuZGxlc1JlcXVlc3QaHC5hcmlhLnYxLkxpc3RCdW5kbGVzUmVzcG9uc2USQgoJR2V0QnVuZGxlEhkuYXJpYS52MS5HZXRCdW5kbGVSZXF1ZXN0GhouYXJpYS52MS5HZXRCdW5kbGVSZXNwb25zZRJLCgxSZW1vdmVCdW5kbGUSHC5hcmlhLnYxLlJlbW92ZUJ1bmRsZVJlcXVlc3QaHS5hcmlhLnYxLlJlbW92ZUJ1bmRsZVJlc3BvbnNlYgZwcm90bzM", [file_aria_v1_common]);
+  fileDesc("ChVhcmlhL3YxL2J1bmRsZXMucHJvdG8SB2FyaWEudjEiVQoTVXBsb2FkQnVuZGxlUmVxdWVzdBIlCgVzdGFydBgBIAEoCzIULmFyaWEudjEuVXBsb2FkU3RhcnRIABIPCgVjaHVuaxgCIAEoDEgAQgYKBHBhcnQiLQoLVXBsb2FkU3RhcnQSHgoEZmlsZRgBIAEoCzIQLmFyaWEudjEuQmxvYlJlZiJQChRVcGxvYWRCdW5kbGVSZXNwb25zZRIfCgZidW5kbGUYASABKAsyDy5hcmlhLnYxLkJ1bmRsZRIXCg9hbHJlYWR5X3ByZXNlbnQYAiABKAgiWwoTQ29tbWl0QnVuZGxlUmVxdWVzdBIeCgRmaWxlGAEgASgLMhAuYXJpYS52MS5CbG9iUmVmEiQKBnBpZWNlcxgCIAMoCzIULmFyaWEudjEuQnVuZGxlUGllY2UiSwoLQnVuZGxlUGllY2USEQoHbGl0ZXJhbBgBIAEoDEgAEiAKBGJsb2IYAiABKAsyEC5hcmlhLnYxLkJsb2JSZWZIAEIHCgVwaWVjZSKHAQoUQ29tbWl0QnVuZGxlUmVzcG9uc2USHwoGYnVuZGxlGAEgASgLMg8uYXJpYS52MS5CdW5kbGUSFwoPYWxyZWFkeV9wcmVzZW50GAIgASgIEiEKB21pc3NpbmcYAyADKAsyEC5hcmlhLnYxLkJsb2JSZWYSEgoKaGVsZF9ieXRlcxgEIAMoBCKeAgoGQnVuZGxlEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIOCgZkaWdlc3QYAyABKAkSGAoQaW50ZXJmYWNlX2RpZ2VzdBgEIAEoCRIYChBhdXRob3JpdHlfZGlnZXN0GAUgASgJEhIKCnNpemVfYnl0ZXMYBiABKAQSFAoMaW5zdGFsbGVkX2F0GAcgASgJEg0KBXRvb2xzGAggAygJEhMKC2Rlc2NyaXB0aW9uGAkgASgJEg4KBmFjdGl2ZRgKIAEoCBIOCgZwaW5uZWQYCyABKAgSEgoKZGVwcmVjYXRlZBgMIAEoCRIvCgxkZXBlbmRlbmNpZXMYDSADKAsyGS5hcmlhLnYxLkJ1bmRsZURlcGVuZGVuY3kiMQoQQnVuZGxlRGVwZW5kZW5jeRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkiFAoSTGlzdEJ1bmRsZXNSZXF1ZXN0IjcKE0xpc3RCdW5kbGVzUmVzcG9uc2USIAoHYnVuZGxlcxgBIAMoCzIPLmFyaWEudjEuQnVuZGxlIjEKEEdldEJ1bmRsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJIksKEUdldEJ1bmRsZVJlc3BvbnNlEh8KBmJ1bmRsZRgBIAEoCzIPLmFyaWEudjEuQnVuZGxlEhUKDW1hbmlmZXN0X2pzb24YAiABKAkiXgoTUmVtb3ZlQnVuZGxlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFwoPd2l0aF9kZXBlbmRhbnRzGAMgASgIEg8KB2RyeV9ydW4YBCABKAgiOAoUUmVtb3ZlQnVuZGxlUmVzcG9uc2USIAoHcmVtb3ZlZBgBIAMoCzIPLmFyaWEudjEuQnVuZGxlIjEKEFBpbkJ1bmRsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJIjQKEVBpbkJ1bmRsZVJlc3BvbnNlEh8KBmJ1bmRsZRgBIAEoCzIPLmFyaWEudjEuQnVuZGxlIiUKFVJvbGxCYWNrQnVuZGxlUmVxdWVzdBIMCgRuYW1lGAEgASgJIjkKFlJvbGxCYWNrQnVuZGxlUmVzcG9uc2USHwoGYnVuZGxlGAEgASgLMg8uYXJpYS52MS5CdW5kbGUiRAoWRGVwcmVjYXRlQnVuZGxlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSCwoDd2h5GAMgASgJIjoKF0RlcHJlY2F0ZUJ1bmRsZVJlc3BvbnNlEh8KBmJ1bmRsZRgBIAEoCzIPLmFyaWEudjEuQnVuZGxlMu0ECgdCdW5kbGVzEk0KDFVwbG9hZEJ1bmRsZRIcLmFyaWEudjEuVXBsb2FkQnVuZGxlUmVxdWVzdBodLmFyaWEudjEuVXBsb2FkQnVuZGxlUmVzcG9uc2UoARJLCgxDb21taXRCdW5kbGUSHC5hcmlhLnYxLkNvbW1pdEJ1bmRsZVJlcXVlc3QaHS5hcmlhLnYxLkNvbW1pdEJ1bmRsZVJlc3BvbnNlEkgKC0xpc3RCdW5kbGVzEhsuYXJpYS52MS5MaXN0QnVuZGxlc1JlcXVlc3QaHC5hcmlhLnYxLkxpc3RCdW5kbGVzUmVzcG9uc2USQgoJR2V0QnVuZGxlEhkuYXJpYS52MS5HZXRCdW5kbGVSZXF1ZXN0GhouYXJpYS52MS5HZXRCdW5kbGVSZXNwb25zZRJLCgxSZW1vdmVCdW5kbGUSHC5hcmlhLnYxLlJlbW92ZUJ1bmRsZVJlcXVlc3QaHS5hcmlhLnYxLlJlbW92ZUJ1bmRsZVJlc3BvbnNlEkIKCVBpbkJ1bmRsZRIZLmFyaWEudjEuUGluQnVuZGxlUmVxdWVzdBoaLmFyaWEudjEuUGluQnVuZGxlUmVzcG9uc2USUQoOUm9sbEJhY2tCdW5kbGUSHi5hcmlhLnYxLlJvbGxCYWNrQnVuZGxlUmVxdWVzdBofLmFyaWEudjEuUm9sbEJhY2tCdW5kbGVSZXNwb25zZRJUCg9EZXByZWNhdGVCdW5kbGUSHy5hcmlhLnYxLkRlcHJlY2F0ZUJ1bmRsZVJlcXVlc3QaIC5hcmlhLnYxLkRlcHJlY2F0ZUJ1bmRsZVJlc3BvbnNlYgZwcm90bzM", [file_aria_v1_common]);
 
 /**
  * @generated from message aria.v1.UploadBundleRequest
@@ -89,6 +89,103 @@ export const UploadBundleResponseSchema: GenMessage<UploadBundleResponse> = /*@_
   messageDesc(file_aria_v1_bundles, 2);
 
 /**
+ * @generated from message aria.v1.CommitBundleRequest
+ */
+export type CommitBundleRequest = Message<"aria.v1.CommitBundleRequest"> & {
+  /**
+   * The whole file.
+   *
+   * @generated from field: aria.v1.BlobRef file = 1;
+   */
+  file?: BlobRef | undefined;
+
+  /**
+   * What it is made of, in order; 1 to 1024.
+   *
+   * @generated from field: repeated aria.v1.BundlePiece pieces = 2;
+   */
+  pieces: BundlePiece[];
+};
+
+/**
+ * Describes the message aria.v1.CommitBundleRequest.
+ * Use `create(CommitBundleRequestSchema)` to create a new message.
+ */
+export const CommitBundleRequestSchema: GenMessage<CommitBundleRequest> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 3);
+
+/**
+ * @generated from message aria.v1.BundlePiece
+ */
+export type BundlePiece = Message<"aria.v1.BundlePiece"> & {
+  /**
+   * @generated from oneof aria.v1.BundlePiece.piece
+   */
+  piece: {
+    /**
+     * Bytes of the file.
+     *
+     * @generated from field: bytes literal = 1;
+     */
+    value: Uint8Array;
+    case: "literal";
+  } | {
+    /**
+     * A blob of the caller.
+     *
+     * @generated from field: aria.v1.BlobRef blob = 2;
+     */
+    value: BlobRef;
+    case: "blob";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aria.v1.BundlePiece.
+ * Use `create(BundlePieceSchema)` to create a new message.
+ */
+export const BundlePieceSchema: GenMessage<BundlePiece> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 4);
+
+/**
+ * @generated from message aria.v1.CommitBundleResponse
+ */
+export type CommitBundleResponse = Message<"aria.v1.CommitBundleResponse"> & {
+  /**
+   * Absent while blobs are missing.
+   *
+   * @generated from field: aria.v1.Bundle bundle = 1;
+   */
+  bundle?: Bundle | undefined;
+
+  /**
+   * @generated from field: bool already_present = 2;
+   */
+  alreadyPresent: boolean;
+
+  /**
+   * Blobs to put before asking again.
+   *
+   * @generated from field: repeated aria.v1.BlobRef missing = 3;
+   */
+  missing: BlobRef[];
+
+  /**
+   * For each of them, how many of its first bytes the device has kept of a broken upload.
+   *
+   * @generated from field: repeated uint64 held_bytes = 4;
+   */
+  heldBytes: bigint[];
+};
+
+/**
+ * Describes the message aria.v1.CommitBundleResponse.
+ * Use `create(CommitBundleResponseSchema)` to create a new message.
+ */
+export const CommitBundleResponseSchema: GenMessage<CommitBundleResponse> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 5);
+
+/**
  * @generated from message aria.v1.Bundle
  */
 export type Bundle = Message<"aria.v1.Bundle"> & {
@@ -144,6 +241,34 @@ export type Bundle = Message<"aria.v1.Bundle"> & {
    * @generated from field: string description = 9;
    */
   description: string;
+
+  /**
+   * Calls go to this version.
+   *
+   * @generated from field: bool active = 10;
+   */
+  active: boolean;
+
+  /**
+   * They do so whatever else is installed.
+   *
+   * @generated from field: bool pinned = 11;
+   */
+  pinned: boolean;
+
+  /**
+   * Why it should not be used any more, or empty.
+   *
+   * @generated from field: string deprecated = 12;
+   */
+  deprecated: string;
+
+  /**
+   * Bundles it needs.
+   *
+   * @generated from field: repeated aria.v1.BundleDependency dependencies = 13;
+   */
+  dependencies: BundleDependency[];
 };
 
 /**
@@ -151,7 +276,31 @@ export type Bundle = Message<"aria.v1.Bundle"> & {
  * Use `create(BundleSchema)` to create a new message.
  */
 export const BundleSchema: GenMessage<Bundle> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 3);
+  messageDesc(file_aria_v1_bundles, 6);
+
+/**
+ * @generated from message aria.v1.BundleDependency
+ */
+export type BundleDependency = Message<"aria.v1.BundleDependency"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * A range of versions, for example ^1.2.0.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+};
+
+/**
+ * Describes the message aria.v1.BundleDependency.
+ * Use `create(BundleDependencySchema)` to create a new message.
+ */
+export const BundleDependencySchema: GenMessage<BundleDependency> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 7);
 
 /**
  * @generated from message aria.v1.ListBundlesRequest
@@ -164,7 +313,7 @@ export type ListBundlesRequest = Message<"aria.v1.ListBundlesRequest"> & {
  * Use `create(ListBundlesRequestSchema)` to create a new message.
  */
 export const ListBundlesRequestSchema: GenMessage<ListBundlesRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 4);
+  messageDesc(file_aria_v1_bundles, 8);
 
 /**
  * @generated from message aria.v1.ListBundlesResponse
@@ -181,7 +330,7 @@ export type ListBundlesResponse = Message<"aria.v1.ListBundlesResponse"> & {
  * Use `create(ListBundlesResponseSchema)` to create a new message.
  */
 export const ListBundlesResponseSchema: GenMessage<ListBundlesResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 5);
+  messageDesc(file_aria_v1_bundles, 9);
 
 /**
  * @generated from message aria.v1.GetBundleRequest
@@ -193,7 +342,7 @@ export type GetBundleRequest = Message<"aria.v1.GetBundleRequest"> & {
   name: string;
 
   /**
-   * Empty means the newest installed version.
+   * Empty means the version calls go to.
    *
    * @generated from field: string version = 2;
    */
@@ -205,7 +354,7 @@ export type GetBundleRequest = Message<"aria.v1.GetBundleRequest"> & {
  * Use `create(GetBundleRequestSchema)` to create a new message.
  */
 export const GetBundleRequestSchema: GenMessage<GetBundleRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 6);
+  messageDesc(file_aria_v1_bundles, 10);
 
 /**
  * @generated from message aria.v1.GetBundleResponse
@@ -227,7 +376,7 @@ export type GetBundleResponse = Message<"aria.v1.GetBundleResponse"> & {
  * Use `create(GetBundleResponseSchema)` to create a new message.
  */
 export const GetBundleResponseSchema: GenMessage<GetBundleResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 7);
+  messageDesc(file_aria_v1_bundles, 11);
 
 /**
  * @generated from message aria.v1.RemoveBundleRequest
@@ -244,6 +393,20 @@ export type RemoveBundleRequest = Message<"aria.v1.RemoveBundleRequest"> & {
    * @generated from field: string version = 2;
    */
   version: string;
+
+  /**
+   * Remove what needs it too, instead of refusing.
+   *
+   * @generated from field: bool with_dependants = 3;
+   */
+  withDependants: boolean;
+
+  /**
+   * Change nothing, only say what would be removed.
+   *
+   * @generated from field: bool dry_run = 4;
+   */
+  dryRun: boolean;
 };
 
 /**
@@ -251,7 +414,7 @@ export type RemoveBundleRequest = Message<"aria.v1.RemoveBundleRequest"> & {
  * Use `create(RemoveBundleRequestSchema)` to create a new message.
  */
 export const RemoveBundleRequestSchema: GenMessage<RemoveBundleRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 8);
+  messageDesc(file_aria_v1_bundles, 12);
 
 /**
  * @generated from message aria.v1.RemoveBundleResponse
@@ -268,7 +431,132 @@ export type RemoveBundleResponse = Message<"aria.v1.RemoveBundleResponse"> & {
  * Use `create(RemoveBundleResponseSchema)` to create a new message.
  */
 export const RemoveBundleResponseSchema: GenMessage<RemoveBundleResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 9);
+  messageDesc(file_aria_v1_bundles, 13);
+
+/**
+ * @generated from message aria.v1.PinBundleRequest
+ */
+export type PinBundleRequest = Message<"aria.v1.PinBundleRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Empty means the newest, now and later.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+};
+
+/**
+ * Describes the message aria.v1.PinBundleRequest.
+ * Use `create(PinBundleRequestSchema)` to create a new message.
+ */
+export const PinBundleRequestSchema: GenMessage<PinBundleRequest> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 14);
+
+/**
+ * @generated from message aria.v1.PinBundleResponse
+ */
+export type PinBundleResponse = Message<"aria.v1.PinBundleResponse"> & {
+  /**
+   * The version calls go to now.
+   *
+   * @generated from field: aria.v1.Bundle bundle = 1;
+   */
+  bundle?: Bundle | undefined;
+};
+
+/**
+ * Describes the message aria.v1.PinBundleResponse.
+ * Use `create(PinBundleResponseSchema)` to create a new message.
+ */
+export const PinBundleResponseSchema: GenMessage<PinBundleResponse> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 15);
+
+/**
+ * @generated from message aria.v1.RollBackBundleRequest
+ */
+export type RollBackBundleRequest = Message<"aria.v1.RollBackBundleRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message aria.v1.RollBackBundleRequest.
+ * Use `create(RollBackBundleRequestSchema)` to create a new message.
+ */
+export const RollBackBundleRequestSchema: GenMessage<RollBackBundleRequest> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 16);
+
+/**
+ * @generated from message aria.v1.RollBackBundleResponse
+ */
+export type RollBackBundleResponse = Message<"aria.v1.RollBackBundleResponse"> & {
+  /**
+   * The version calls go to now.
+   *
+   * @generated from field: aria.v1.Bundle bundle = 1;
+   */
+  bundle?: Bundle | undefined;
+};
+
+/**
+ * Describes the message aria.v1.RollBackBundleResponse.
+ * Use `create(RollBackBundleResponseSchema)` to create a new message.
+ */
+export const RollBackBundleResponseSchema: GenMessage<RollBackBundleResponse> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 17);
+
+/**
+ * @generated from message aria.v1.DeprecateBundleRequest
+ */
+export type DeprecateBundleRequest = Message<"aria.v1.DeprecateBundleRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * At most 500 bytes; empty takes the deprecation back.
+   *
+   * @generated from field: string why = 3;
+   */
+  why: string;
+};
+
+/**
+ * Describes the message aria.v1.DeprecateBundleRequest.
+ * Use `create(DeprecateBundleRequestSchema)` to create a new message.
+ */
+export const DeprecateBundleRequestSchema: GenMessage<DeprecateBundleRequest> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 18);
+
+/**
+ * @generated from message aria.v1.DeprecateBundleResponse
+ */
+export type DeprecateBundleResponse = Message<"aria.v1.DeprecateBundleResponse"> & {
+  /**
+   * @generated from field: aria.v1.Bundle bundle = 1;
+   */
+  bundle?: Bundle | undefined;
+};
+
+/**
+ * Describes the message aria.v1.DeprecateBundleResponse.
+ * Use `create(DeprecateBundleResponseSchema)` to create a new message.
+ */
+export const DeprecateBundleResponseSchema: GenMessage<DeprecateBundleResponse> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 19);
 
 /**
  * Installed bundles. Roles: admin and operator may change, every enrolled identity may read.
@@ -293,6 +581,20 @@ export const Bundles: GenService<{
     output: typeof UploadBundleResponseSchema;
   },
   /**
+   * Installs one .aria file that is described and not sent: bytes of it in place, and blobs put before by Blobs.PutBlob. Names those
+   * that are missing and changes nothing until none is; a file that is installed already needs none.
+   *
+   * Idempotent: the same file again answers `already_present`. What is put together is read as an uploaded file is.
+   * Reasons: as UploadBundle, and RECIPE_INVALID (INVALID_ARGUMENT).
+   *
+   * @generated from rpc aria.v1.Bundles.CommitBundle
+   */
+  commitBundle: {
+    methodKind: "unary";
+    input: typeof CommitBundleRequestSchema;
+    output: typeof CommitBundleResponseSchema;
+  },
+  /**
    * Lists installed bundles by name, then newest version first. Idempotent, default deadline 10 s.
    *
    * @generated from rpc aria.v1.Bundles.ListBundles
@@ -313,7 +615,8 @@ export const Bundles: GenService<{
     output: typeof GetBundleResponseSchema;
   },
   /**
-   * Removes one version; calls that run keep their files until they end. Reasons: BUNDLE_UNKNOWN (NOT_FOUND).
+   * Removes one version; calls that run keep their files until they end. Refused when installed bundles would lack it.
+   * Reasons: BUNDLE_UNKNOWN (NOT_FOUND), BUNDLE_IN_USE (FAILED_PRECONDITION).
    *
    * @generated from rpc aria.v1.Bundles.RemoveBundle
    */
@@ -321,6 +624,39 @@ export const Bundles: GenService<{
     methodKind: "unary";
     input: typeof RemoveBundleRequestSchema;
     output: typeof RemoveBundleResponseSchema;
+  },
+  /**
+   * Makes calls of a bundle go to one version, or to the newest again. Calls that run are not touched. Idempotent.
+   * Reasons: BUNDLE_UNKNOWN (NOT_FOUND).
+   *
+   * @generated from rpc aria.v1.Bundles.PinBundle
+   */
+  pinBundle: {
+    methodKind: "unary";
+    input: typeof PinBundleRequestSchema;
+    output: typeof PinBundleResponseSchema;
+  },
+  /**
+   * Makes calls of a bundle go where they went before, and keeps them there. Not idempotent: twice is as not at all.
+   * Reasons: BUNDLE_UNKNOWN (NOT_FOUND), NO_PREVIOUS (FAILED_PRECONDITION).
+   *
+   * @generated from rpc aria.v1.Bundles.RollBackBundle
+   */
+  rollBackBundle: {
+    methodKind: "unary";
+    input: typeof RollBackBundleRequestSchema;
+    output: typeof RollBackBundleResponseSchema;
+  },
+  /**
+   * Says why a version should not be used any more; it is still called, with a notice. Idempotent.
+   * Reasons: BUNDLE_UNKNOWN (NOT_FOUND).
+   *
+   * @generated from rpc aria.v1.Bundles.DeprecateBundle
+   */
+  deprecateBundle: {
+    methodKind: "unary";
+    input: typeof DeprecateBundleRequestSchema;
+    output: typeof DeprecateBundleResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_aria_v1_bundles, 0);

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aria/v1/common.proto.
  */
 export const file_aria_v1_common: GenFile = /*@__PURE__*/
-  fileDesc("ChRhcmlhL3YxL2NvbW1vbi5wcm90bxIHYXJpYS52MSItCgdCbG9iUmVmEg4KBnNoYTI1NhgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgEIjcKB0ZpbGVSZWYSDAoEbmFtZRgBIAEoCRIeCgRibG9iGAIgASgLMhAuYXJpYS52MS5CbG9iUmVmInsKBkxpbWl0cxIUCgxtZW1vcnlfYnl0ZXMYASABKAQSDAoEcGlkcxgCIAEoDRISCgpjcHVfbWlsbGlzGAMgASgNEhIKCmRpc2tfYnl0ZXMYBCABKAQSDwoHd2FsbF9tcxgFIAEoBBIUCgxvdXRwdXRfYnl0ZXMYBiABKAQibwoFVXNhZ2USDwoHd2FsbF9tcxgBIAEoBBIOCgZjcHVfbXMYAiABKAQSGQoRbWVtb3J5X3BlYWtfYnl0ZXMYAyABKAQSFAoMc3Rkb3V0X2J5dGVzGAQgASgEEhQKDHN0ZGVycl9ieXRlcxgFIAEoBCKrAQoHT3V0Y29tZRInCglzdWNjZWVkZWQYASABKAsyEi5hcmlhLnYxLlN1Y2NlZWRlZEgAEiEKBmZhaWxlZBgCIAEoCzIPLmFyaWEudjEuRmFpbGVkSAASJwoJY2FuY2VsbGVkGAMgASgLMhIuYXJpYS52MS5DYW5jZWxsZWRIABIjCgdyZWZ1c2VkGAQgASgLMhAuYXJpYS52MS5SZWZ1c2VkSABCBgoEa2luZCJBCglTdWNjZWVkZWQSEwoLb3V0cHV0X2pzb24YASABKAkSHwoFZmlsZXMYAiADKAsyEC5hcmlhLnYxLkZpbGVSZWYicgoGRmFpbGVkEiUKBnJlYXNvbhgBIAEoDjIVLmFyaWEudjEuRmFpbGVkUmVhc29uEg8KB21lc3NhZ2UYAiABKAkSDQoFc3RhY2sYAyABKAkSEQoJZXhpdF9jb2RlGAQgASgFEg4KBnNpZ25hbBgFIAEoBSIXCglDYW5jZWxsZWQSCgoCYnkYASABKAkiKgoHUmVmdXNlZBIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCSKOAgoIUnVuRXZlbnQSIQoGcXVldWVkGAEgASgLMg8uYXJpYS52MS5RdWV1ZWRIABIjCgdncmFudGVkGAIgASgLMhAuYXJpYS52MS5HcmFudGVkSAASIwoHc3RhcnRlZBgDIAEoCzIQLmFyaWEudjEuU3RhcnRlZEgAEhsKA2xvZxgEIAEoCzIMLmFyaWEudjEuTG9nSAASIQoGb3V0cHV0GAUgASgLMg8uYXJpYS52MS5PdXRwdXRIABIlCghwcm9ncmVzcxgGIAEoCzIRLmFyaWEudjEuUHJvZ3Jlc3NIABIlCghmaW5pc2hlZBgHIAEoCzIRLmFyaWEudjEuRmluaXNoZWRIAEIHCgVldmVudCIsCgZRdWV1ZWQSFQoNaW52b2NhdGlvbl9pZBgBIAEoCRILCgN3aHkYAiABKAkiQQoHR3JhbnRlZBIVCg1pbnZvY2F0aW9uX2lkGAEgASgJEhAKCGxlYXNlX2lkGAIgASgJEg0KBWZlbmNlGAMgASgEIjQKB1N0YXJ0ZWQSFQoNaW52b2NhdGlvbl9pZBgBIAEoCRISCgpzYW5kYm94X2lkGAIgASgJIjoKA0xvZxINCgVsZXZlbBgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEhMKC2ZpZWxkc19qc29uGAMgASgJIj0KBk91dHB1dBIlCgZzdHJlYW0YASABKA4yFS5hcmlhLnYxLk91dHB1dFN0cmVhbRIMCgRkYXRhGAIgASgMIi0KCFByb2dyZXNzEhAKCGZyYWN0aW9uGAEgASgBEg8KB21lc3NhZ2UYAiABKAkijQEKCEZpbmlzaGVkEhUKDWludm9jYXRpb25faWQYASABKAkSIQoHb3V0Y29tZRgCIAEoCzIQLmFyaWEudjEuT3V0Y29tZRIdCgV1c2FnZRgDIAEoCzIOLmFyaWEudjEuVXNhZ2USKAoHc2Vzc2lvbhgEIAEoCzIXLmFyaWEudjEuU2Vzc2lvbkNoYW5nZXMiZAoOU2Vzc2lvbkNoYW5nZXMSDQoFYWRkZWQYASABKA0SDwoHY2hhbmdlZBgCIAEoDRIPCgdkZWxldGVkGAMgASgNEiEKB2NoYW5nZXMYBCABKAsyEC5hcmlhLnYxLkJsb2JSZWYqkwMKDEZhaWxlZFJlYXNvbhIdChlGQUlMRURfUkVBU09OX1VOU1BFQ0lGSUVEEAASFwoTRkFJTEVEX1JFQVNPTl9USFJFVxABEhgKFEZBSUxFRF9SRUFTT05fRVhJVEVEEAISGwoXRkFJTEVEX1JFQVNPTl9TSUdOQUxMRUQQAxIZChVGQUlMRURfUkVBU09OX1RSQVBQRUQQBBIZChVGQUlMRURfUkVBU09OX1NFQ0NPTVAQBRIaChZGQUlMRURfUkVBU09OX0RFQURMSU5FEAYSHAoYRkFJTEVEX1JFQVNPTl9PT01fS0lMTEVEEAcSHAoYRkFJTEVEX1JFQVNPTl9QSURTX0xJTUlUEAgSHAoYRkFJTEVEX1JFQVNPTl9ESVNLX0xJTUlUEAkSIgoeRkFJTEVEX1JFQVNPTl9PVVRQVVRfVE9PX0xBUkdFEAoSIAocRkFJTEVEX1JFQVNPTl9SRVNVTFRfSU5WQUxJRBALEiIKHkZBSUxFRF9SRUFTT05fQlVER0VUX0VYSEFVU1RFRBAMKmEKDE91dHB1dFN0cmVhbRIdChlPVVRQVVRfU1RSRUFNX1VOU1BFQ0lGSUVEEAASGAoUT1VUUFVUX1NUUkVBTV9TVERPVVQQARIYChRPVVRQVVRfU1RSRUFNX1NUREVSUhACYgZwcm90bzM");
+  fileDesc("ChRhcmlhL3YxL2NvbW1vbi5wcm90bxIHYXJpYS52MSItCgdCbG9iUmVmEg4KBnNoYTI1NhgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgEIjcKB0ZpbGVSZWYSDAoEbmFtZRgBIAEoCRIeCgRibG9iGAIgASgLMhAuYXJpYS52MS5CbG9iUmVmInsKBkxpbWl0cxIUCgxtZW1vcnlfYnl0ZXMYASABKAQSDAoEcGlkcxgCIAEoDRISCgpjcHVfbWlsbGlzGAMgASgNEhIKCmRpc2tfYnl0ZXMYBCABKAQSDwoHd2FsbF9tcxgFIAEoBBIUCgxvdXRwdXRfYnl0ZXMYBiABKAQibwoFVXNhZ2USDwoHd2FsbF9tcxgBIAEoBBIOCgZjcHVfbXMYAiABKAQSGQoRbWVtb3J5X3BlYWtfYnl0ZXMYAyABKAQSFAoMc3Rkb3V0X2J5dGVzGAQgASgEEhQKDHN0ZGVycl9ieXRlcxgFIAEoBCKrAQoHT3V0Y29tZRInCglzdWNjZWVkZWQYASABKAsyEi5hcmlhLnYxLlN1Y2NlZWRlZEgAEiEKBmZhaWxlZBgCIAEoCzIPLmFyaWEudjEuRmFpbGVkSAASJwoJY2FuY2VsbGVkGAMgASgLMhIuYXJpYS52MS5DYW5jZWxsZWRIABIjCgdyZWZ1c2VkGAQgASgLMhAuYXJpYS52MS5SZWZ1c2VkSABCBgoEa2luZCJBCglTdWNjZWVkZWQSEwoLb3V0cHV0X2pzb24YASABKAkSHwoFZmlsZXMYAiADKAsyEC5hcmlhLnYxLkZpbGVSZWYicgoGRmFpbGVkEiUKBnJlYXNvbhgBIAEoDjIVLmFyaWEudjEuRmFpbGVkUmVhc29uEg8KB21lc3NhZ2UYAiABKAkSDQoFc3RhY2sYAyABKAkSEQoJZXhpdF9jb2RlGAQgASgFEg4KBnNpZ25hbBgFIAEoBSIXCglDYW5jZWxsZWQSCgoCYnkYASABKAkiKgoHUmVmdXNlZBIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCSKxAgoIUnVuRXZlbnQSIQoGcXVldWVkGAEgASgLMg8uYXJpYS52MS5RdWV1ZWRIABIjCgdncmFudGVkGAIgASgLMhAuYXJpYS52MS5HcmFudGVkSAASIwoHc3RhcnRlZBgDIAEoCzIQLmFyaWEudjEuU3RhcnRlZEgAEhsKA2xvZxgEIAEoCzIMLmFyaWEudjEuTG9nSAASIQoGb3V0cHV0GAUgASgLMg8uYXJpYS52MS5PdXRwdXRIABIlCghwcm9ncmVzcxgGIAEoCzIRLmFyaWEudjEuUHJvZ3Jlc3NIABIlCghmaW5pc2hlZBgHIAEoCzIRLmFyaWEudjEuRmluaXNoZWRIABIhCgZub3RpY2UYCCABKAsyDy5hcmlhLnYxLk5vdGljZUgAQgcKBWV2ZW50IicKBk5vdGljZRIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiLAoGUXVldWVkEhUKDWludm9jYXRpb25faWQYASABKAkSCwoDd2h5GAIgASgJIkEKB0dyYW50ZWQSFQoNaW52b2NhdGlvbl9pZBgBIAEoCRIQCghsZWFzZV9pZBgCIAEoCRINCgVmZW5jZRgDIAEoBCI0CgdTdGFydGVkEhUKDWludm9jYXRpb25faWQYASABKAkSEgoKc2FuZGJveF9pZBgCIAEoCSI6CgNMb2cSDQoFbGV2ZWwYASABKAkSDwoHbWVzc2FnZRgCIAEoCRITCgtmaWVsZHNfanNvbhgDIAEoCSI9CgZPdXRwdXQSJQoGc3RyZWFtGAEgASgOMhUuYXJpYS52MS5PdXRwdXRTdHJlYW0SDAoEZGF0YRgCIAEoDCItCghQcm9ncmVzcxIQCghmcmFjdGlvbhgBIAEoARIPCgdtZXNzYWdlGAIgASgJIo0BCghGaW5pc2hlZBIVCg1pbnZvY2F0aW9uX2lkGAEgASgJEiEKB291dGNvbWUYAiABKAsyEC5hcmlhLnYxLk91dGNvbWUSHQoFdXNhZ2UYAyABKAsyDi5hcmlhLnYxLlVzYWdlEigKB3Nlc3Npb24YBCABKAsyFy5hcmlhLnYxLlNlc3Npb25DaGFuZ2VzImQKDlNlc3Npb25DaGFuZ2VzEg0KBWFkZGVkGAEgASgNEg8KB2NoYW5nZWQYAiABKA0SDwoHZGVsZXRlZBgDIAEoDRIhCgdjaGFuZ2VzGAQgASgLMhAuYXJpYS52MS5CbG9iUmVmKpMDCgxGYWlsZWRSZWFzb24SHQoZRkFJTEVEX1JFQVNPTl9VTlNQRUNJRklFRBAAEhcKE0ZBSUxFRF9SRUFTT05fVEhSRVcQARIYChRGQUlMRURfUkVBU09OX0VYSVRFRBACEhsKF0ZBSUxFRF9SRUFTT05fU0lHTkFMTEVEEAMSGQoVRkFJTEVEX1JFQVNPTl9UUkFQUEVEEAQSGQoVRkFJTEVEX1JFQVNPTl9TRUNDT01QEAUSGgoWRkFJTEVEX1JFQVNPTl9ERUFETElORRAGEhwKGEZBSUxFRF9SRUFTT05fT09NX0tJTExFRBAHEhwKGEZBSUxFRF9SRUFTT05fUElEU19MSU1JVBAIEhwKGEZBSUxFRF9SRUFTT05fRElTS19MSU1JVBAJEiIKHkZBSUxFRF9SRUFTT05fT1VUUFVUX1RPT19MQVJHRRAKEiAKHEZBSUxFRF9SRUFTT05fUkVTVUxUX0lOVkFMSUQQCxIiCh5GQUlMRURfUkVBU09OX0JVREdFVF9FWEhBVVNURUQQDCphCgxPdXRwdXRTdHJlYW0SHQoZT1VUUFVUX1NUUkVBTV9VTlNQRUNJRklFRBAAEhgKFE9VVFBVVF9TVFJFQU1fU1RET1VUEAESGAoUT1VUUFVUX1NUUkVBTV9TVERFUlIQAmIGcHJvdG8z");
 
 /**
  * Content address of bytes the device stores: lower-case hex SHA-256, 64 characters.
@@ -313,7 +313,7 @@ export const RefusedSchema: GenMessage<Refused> = /*@__PURE__*/
   messageDesc(file_aria_v1_common, 8);
 
 /**
- * Progress of one invocation, in order: queued? granted started (log|output|progress)* finished.
+ * Progress of one invocation, in order: queued? notice* granted started (log|output|progress)* finished.
  *
  * @generated from message aria.v1.RunEvent
  */
@@ -365,6 +365,12 @@ export type RunEvent = Message<"aria.v1.RunEvent"> & {
      */
     value: Finished;
     case: "finished";
+  } | {
+    /**
+     * @generated from field: aria.v1.Notice notice = 8;
+     */
+    value: Notice;
+    case: "notice";
   } | { case: undefined; value?: undefined };
 };
 
@@ -374,6 +380,32 @@ export type RunEvent = Message<"aria.v1.RunEvent"> & {
  */
 export const RunEventSchema: GenMessage<RunEvent> = /*@__PURE__*/
   messageDesc(file_aria_v1_common, 9);
+
+/**
+ * Something the caller should know and that does not stop the call.
+ *
+ * @generated from message aria.v1.Notice
+ */
+export type Notice = Message<"aria.v1.Notice"> & {
+  /**
+   * DEPRECATED.
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * @generated from field: string message = 2;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message aria.v1.Notice.
+ * Use `create(NoticeSchema)` to create a new message.
+ */
+export const NoticeSchema: GenMessage<Notice> = /*@__PURE__*/
+  messageDesc(file_aria_v1_common, 10);
 
 /**
  * @generated from message aria.v1.Queued
@@ -397,7 +429,7 @@ export type Queued = Message<"aria.v1.Queued"> & {
  * Use `create(QueuedSchema)` to create a new message.
  */
 export const QueuedSchema: GenMessage<Queued> = /*@__PURE__*/
-  messageDesc(file_aria_v1_common, 10);
+  messageDesc(file_aria_v1_common, 11);
 
 /**
  * @generated from message aria.v1.Granted
@@ -424,7 +456,7 @@ export type Granted = Message<"aria.v1.Granted"> & {
  * Use `create(GrantedSchema)` to create a new message.
  */
 export const GrantedSchema: GenMessage<Granted> = /*@__PURE__*/
-  messageDesc(file_aria_v1_common, 11);
+  messageDesc(file_aria_v1_common, 12);
 
 /**
  * @generated from message aria.v1.Started
@@ -446,7 +478,7 @@ export type Started = Message<"aria.v1.Started"> & {
  * Use `create(StartedSchema)` to create a new message.
  */
 export const StartedSchema: GenMessage<Started> = /*@__PURE__*/
-  messageDesc(file_aria_v1_common, 12);
+  messageDesc(file_aria_v1_common, 13);
 
 /**
  * A line the tool logged through the SDK.
@@ -479,7 +511,7 @@ export type Log = Message<"aria.v1.Log"> & {
  * Use `create(LogSchema)` to create a new message.
  */
 export const LogSchema: GenMessage<Log> = /*@__PURE__*/
-  messageDesc(file_aria_v1_common, 13);
+  messageDesc(file_aria_v1_common, 14);
 
 /**
  * Raw bytes the program wrote, as they come, never interpreted.
@@ -503,7 +535,7 @@ export type Output = Message<"aria.v1.Output"> & {
  * Use `create(OutputSchema)` to create a new message.
  */
 export const OutputSchema: GenMessage<Output> = /*@__PURE__*/
-  messageDesc(file_aria_v1_common, 14);
+  messageDesc(file_aria_v1_common, 15);
 
 /**
  * @generated from message aria.v1.Progress
@@ -527,7 +559,7 @@ export type Progress = Message<"aria.v1.Progress"> & {
  * Use `create(ProgressSchema)` to create a new message.
  */
 export const ProgressSchema: GenMessage<Progress> = /*@__PURE__*/
-  messageDesc(file_aria_v1_common, 15);
+  messageDesc(file_aria_v1_common, 16);
 
 /**
  * @generated from message aria.v1.Finished
@@ -561,7 +593,7 @@ export type Finished = Message<"aria.v1.Finished"> & {
  * Use `create(FinishedSchema)` to create a new message.
  */
 export const FinishedSchema: GenMessage<Finished> = /*@__PURE__*/
-  messageDesc(file_aria_v1_common, 16);
+  messageDesc(file_aria_v1_common, 17);
 
 /**
  * Paths that are new, differ in content, kind or execute bit, or are gone.
@@ -597,7 +629,7 @@ export type SessionChanges = Message<"aria.v1.SessionChanges"> & {
  * Use `create(SessionChangesSchema)` to create a new message.
  */
 export const SessionChangesSchema: GenMessage<SessionChanges> = /*@__PURE__*/
-  messageDesc(file_aria_v1_common, 17);
+  messageDesc(file_aria_v1_common, 18);
 
 /**
  * @generated from enum aria.v1.FailedReason

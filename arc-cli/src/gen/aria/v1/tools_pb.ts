@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { FileRef, RunEvent } from "./common_pb.ts";
+import type { BlobRef, FileRef, RunEvent } from "./common_pb.ts";
 import { file_aria_v1_common } from "./common_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aria/v1/tools.proto.
  */
 export const file_aria_v1_tools: GenFile = /*@__PURE__*/
-  fileDesc("ChNhcmlhL3YxL3Rvb2xzLnByb3RvEgdhcmlhLnYxIroBCgRUb29sEgwKBG5hbWUYASABKAkSFgoOYnVuZGxlX3ZlcnNpb24YAiABKAkSDQoFdGl0bGUYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSGQoRaW5wdXRfc2NoZW1hX2pzb24YBSABKAkSGgoSb3V0cHV0X3NjaGVtYV9qc29uGAYgASgJEg4KBnRva2VucxgHIAMoCRISCgp0aW1lb3V0X21zGAggASgEEg0KBXNwYXduGAkgASgIIhIKEExpc3RUb29sc1JlcXVlc3QiMQoRTGlzdFRvb2xzUmVzcG9uc2USHAoFdG9vbHMYASADKAsyDS5hcmlhLnYxLlRvb2wiHgoOR2V0VG9vbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSIuCg9HZXRUb29sUmVzcG9uc2USGwoEdG9vbBgBIAEoCzINLmFyaWEudjEuVG9vbCJmCg1JbnZva2VSZXF1ZXN0EgwKBHRvb2wYASABKAkSEgoKaW5wdXRfanNvbhgCIAEoCRIfCgVmaWxlcxgDIAMoCzIQLmFyaWEudjEuRmlsZVJlZhISCgp0aW1lb3V0X21zGAQgASgEIjIKDkludm9rZVJlc3BvbnNlEiAKBWV2ZW50GAEgASgLMhEuYXJpYS52MS5SdW5FdmVudDLGAQoFVG9vbHMSQgoJTGlzdFRvb2xzEhkuYXJpYS52MS5MaXN0VG9vbHNSZXF1ZXN0GhouYXJpYS52MS5MaXN0VG9vbHNSZXNwb25zZRI8CgdHZXRUb29sEhcuYXJpYS52MS5HZXRUb29sUmVxdWVzdBoYLmFyaWEudjEuR2V0VG9vbFJlc3BvbnNlEjsKBkludm9rZRIWLmFyaWEudjEuSW52b2tlUmVxdWVzdBoXLmFyaWEudjEuSW52b2tlUmVzcG9uc2UwAWIGcHJvdG8z", [file_aria_v1_common]);
+  fileDesc("ChNhcmlhL3YxL3Rvb2xzLnByb3RvEgdhcmlhLnYxIroBCgRUb29sEgwKBG5hbWUYASABKAkSFgoOYnVuZGxlX3ZlcnNpb24YAiABKAkSDQoFdGl0bGUYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSGQoRaW5wdXRfc2NoZW1hX2pzb24YBSABKAkSGgoSb3V0cHV0X3NjaGVtYV9qc29uGAYgASgJEg4KBnRva2VucxgHIAMoCRISCgp0aW1lb3V0X21zGAggASgEEg0KBXNwYXduGAkgASgIIhIKEExpc3RUb29sc1JlcXVlc3QiMQoRTGlzdFRvb2xzUmVzcG9uc2USHAoFdG9vbHMYASADKAsyDS5hcmlhLnYxLlRvb2wiHgoOR2V0VG9vbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSIuCg9HZXRUb29sUmVzcG9uc2USGwoEdG9vbBgBIAEoCzINLmFyaWEudjEuVG9vbCKIAQoNSW52b2tlUmVxdWVzdBIMCgR0b29sGAEgASgJEhIKCmlucHV0X2pzb24YAiABKAkSHwoFZmlsZXMYAyADKAsyEC5hcmlhLnYxLkZpbGVSZWYSEgoKdGltZW91dF9tcxgEIAEoBBIgCgZidW5kbGUYBSABKAsyEC5hcmlhLnYxLkJsb2JSZWYiMgoOSW52b2tlUmVzcG9uc2USIAoFZXZlbnQYASABKAsyES5hcmlhLnYxLlJ1bkV2ZW50MsYBCgVUb29scxJCCglMaXN0VG9vbHMSGS5hcmlhLnYxLkxpc3RUb29sc1JlcXVlc3QaGi5hcmlhLnYxLkxpc3RUb29sc1Jlc3BvbnNlEjwKB0dldFRvb2wSFy5hcmlhLnYxLkdldFRvb2xSZXF1ZXN0GhguYXJpYS52MS5HZXRUb29sUmVzcG9uc2USOwoGSW52b2tlEhYuYXJpYS52MS5JbnZva2VSZXF1ZXN0GhcuYXJpYS52MS5JbnZva2VSZXNwb25zZTABYgZwcm90bzM", [file_aria_v1_common]);
 
 /**
  * @generated from message aria.v1.Tool
@@ -110,6 +110,8 @@ export const ListToolsResponseSchema: GenMessage<ListToolsResponse> = /*@__PURE_
  */
 export type GetToolRequest = Message<"aria.v1.GetToolRequest"> & {
   /**
+   * <bundle>.<tool>, or <tool> where one bundle alone has it.
+   *
    * @generated from field: string name = 1;
    */
   name: string;
@@ -144,7 +146,7 @@ export const GetToolResponseSchema: GenMessage<GetToolResponse> = /*@__PURE__*/
  */
 export type InvokeRequest = Message<"aria.v1.InvokeRequest"> & {
   /**
-   * <bundle>.<tool>, the newest installed version.
+   * <bundle>.<tool> of the version calls go to, or <tool> where one bundle alone has it.
    *
    * @generated from field: string tool = 1;
    */
@@ -170,6 +172,14 @@ export type InvokeRequest = Message<"aria.v1.InvokeRequest"> & {
    * @generated from field: uint64 timeout_ms = 4;
    */
   timeoutMs: bigint;
+
+  /**
+   * Call a tool of this .aria file, a blob of the caller, instead of an installed one: it is read as an upload is, and gone after the
+   * call. Asks for the right that Exec asks for.
+   *
+   * @generated from field: aria.v1.BlobRef bundle = 5;
+   */
+  bundle?: BlobRef | undefined;
 };
 
 /**
@@ -213,7 +223,7 @@ export const Tools: GenService<{
     output: typeof ListToolsResponseSchema;
   },
   /**
-   * One tool. Idempotent. Reasons: TOOL_UNKNOWN (NOT_FOUND).
+   * One tool. Idempotent. Reasons: TOOL_UNKNOWN (NOT_FOUND), TOOL_AMBIGUOUS (INVALID_ARGUMENT).
    *
    * @generated from rpc aria.v1.Tools.GetTool
    */
@@ -227,7 +237,7 @@ export const Tools: GenService<{
    *
    * Deadline: the tool's timeout counts from its start; the RPC deadline also bounds waiting.
    * Not idempotent. A tool that fails is an outcome, not an RPC error.
-   * Reasons: TOOL_UNKNOWN (NOT_FOUND), INPUT_SCHEMA INPUT_TOO_LARGE FILE_NAME (INVALID_ARGUMENT), BLOB_UNKNOWN (NOT_FOUND),
+   * Reasons: TOOL_UNKNOWN (NOT_FOUND), TOOL_AMBIGUOUS INPUT_SCHEMA INPUT_TOO_LARGE FILE_NAME (INVALID_ARGUMENT), BLOB_UNKNOWN (NOT_FOUND),
    * TOKEN_NOT_ALLOWED APPROVAL_REQUIRED (PERMISSION_DENIED), QUEUE_FULL (RESOURCE_EXHAUSTED), QUILT_DOWN (UNAVAILABLE).
    *
    * @generated from rpc aria.v1.Tools.Invoke
