@@ -158,6 +158,17 @@ describe("a program", () => {
   test("ends with its own code", async () => {
     expect((await host.arc(["exec", script("seven.ts", "process.exit(7);")])).code).toBe(7);
   });
+  test("may read stdin before there is any", async () => {
+    const file = script("late.ts", 'console.log("reading");\nconsole.log((await Bun.stdin.text()).toUpperCase());');
+    const child = Bun.spawn([arcProgram, "exec", file], { env: { ...process.env, ARC_CONFIG_DIR: host.configDir }, stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+    const output = child.stdout.getReader();
+    const first = new TextDecoder().decode((await output.read()).value);
+    child.stdin.write("late");
+    await child.stdin.end();
+    const rest = new TextDecoder().decode((await output.read()).value);
+    expect([first.trim(), rest.trim(), await new Response(child.stderr).text(), await child.exited]).toEqual(["reading", "LATE", "", 0]);
+  });
+
   test("gets stdin, arguments and environment, and its streams stay apart", async () => {
     const file = script("echo.ts", 'process.stdout.write((await Bun.stdin.text()).toUpperCase() + process.argv.slice(2).join(",") + process.env.ARIA_TEST); process.stderr.write("err");');
     const done = await host.arc(["exec", file, "--env", "ARIA_TEST=!", "--", "a", "--b"], { stdin: "hello " });

@@ -14,7 +14,7 @@ c.able("make raw calls", sys(NR.getpid) === process.pid && sys(NR.open, "/nope",
 
 // The documented profile. What is not here must be answered by the filter, with EPERM or ENOSYS, whatever the arguments.
 const DOCUMENTED = new Set<CallName>(`accept4 access arch_prctl bind brk chdir chmod clock_gettime clock_nanosleep clone close close_range connect copy_file_range dup2
-  epoll_create1 epoll_ctl epoll_pwait2 eventfd2 execve exit exit_group fadvise64 fallocate fchmod fchown fcntl fdatasync fstat fsync ftruncate futex getcwd getdents64 geteuid
+  epoll_create1 epoll_ctl epoll_pwait2 epoll_wait eventfd2 execve exit exit_group fadvise64 fallocate fchmod fchown fcntl fdatasync fstat fsync ftruncate futex getcwd getdents64 geteuid
   getgid getgroups getpeername getpid getpriority getrandom getrusage getsockname getsockopt gettid gettimeofday getuid inotify_add_watch inotify_init1 inotify_rm_watch ioctl
   kill link listen lseek lstat madvise memfd_create mkdir mkdirat mmap mprotect munmap nanosleep newfstatat open openat pidfd_open poll prctl pread64 preadv2 prlimit64 pwrite64
   pwritev read readlink readv recvfrom recvmsg rename renameat restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend sched_getaffinity sched_yield
@@ -22,7 +22,7 @@ const DOCUMENTED = new Set<CallName>(`accept4 access arch_prctl bind brk chdir c
   timer_settime truncate umask uname unlink unlinkat utimensat vfork wait4 waitid write writev`.split(/\s+/) as CallName[]);
 // Harmless relatives that libc or Bun use instead of a listed one; each stays inside the process, its files or its own pipes.
 const RELATIVES = new Set<CallName>(`chown lchown fchmodat fchownat faccessat faccessat2 readlinkat linkat symlinkat renameat2 getegid getppid getpgid getpgrp getsid setsid setpgid
-  dup dup3 pipe pipe2 preadv pwritev2 epoll_wait epoll_pwait epoll_create ppoll pselect6 select sendmsg recvmmsg accept sched_setaffinity sched_getparam sched_getscheduler
+  dup dup3 pipe pipe2 preadv pwritev2 epoll_pwait epoll_create ppoll pselect6 select sendmsg recvmmsg accept sched_setaffinity sched_getparam sched_getscheduler
   sched_get_priority_max sched_get_priority_min getrlimit getresuid getresgid mremap msync mincore membarrier munlock mlock mlock2 munlockall timerfd_create timerfd_settime timerfd_gettime timer_delete
   timer_gettime timer_getoverrun getitimer setitimer alarm pause clock_getres time times fchdir rmdir getdents fstatfs sync_file_range flock fallocate utime utimes futimesat
   sendfile splice tee vmsplice signalfd4 eventfd inotify_init getcpu rt_sigpending rt_sigtimedwait rt_sigqueueinfo tkill get_robust_list creat readahead capget ftruncate

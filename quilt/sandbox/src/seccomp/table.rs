@@ -98,7 +98,7 @@ const ALLOWED: &[c_long] = numbers![
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 const ALLOWED_HERE: &[c_long] = numbers![
-    SYS_access SYS_arch_prctl SYS_chmod SYS_dup2 SYS_link SYS_lstat SYS_mkdir SYS_open SYS_poll SYS_readlink SYS_rename
+    SYS_access SYS_arch_prctl SYS_chmod SYS_dup2 SYS_epoll_wait SYS_link SYS_lstat SYS_mkdir SYS_open SYS_poll SYS_readlink SYS_rename
     SYS_stat SYS_symlink SYS_unlink
 ];
 #[cfg(target_arch = "aarch64")]
