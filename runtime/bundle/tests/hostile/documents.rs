@@ -8,6 +8,7 @@ use crate::{Case, case};
 
 type ImageChange = fn(&mut Image);
 type EntriesChange = fn(&mut Vec<Entry>);
+type FilesChange = fn(&mut Value);
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -164,7 +165,7 @@ fn files(cases: &mut Vec<Case>) {
     for (id, rule, change) in changes {
         cases.push(case(format!("files/{id}"), rule, move || parts().entries(change).bytes()));
     }
-    let listed: [(&str, Rule, fn(&mut Value)); 9] = [
+    let listed: [(&str, Rule, FilesChange); 9] = [
         ("twice", Rule::Duplicate, |files| {
             let first = files[0].clone();
             files.as_array_mut().expect("array").push(first);
