@@ -44,8 +44,9 @@ class Writer {
   #body(shape: Shape): JsonObject {
     switch (shape.kind) {
       case "string":
-        return shape.pattern === undefined ? { type: "string" } : { type: "string", pattern: shape.pattern };
+        return documented(shape.pattern === undefined ? { type: "string" } : { type: "string", pattern: shape.pattern }, shape.docs);
       case "number":
+        return documented({ type: numberType(shape) }, shape.docs);
       case "boolean":
       case "null":
         return { type: shape.kind };
@@ -60,13 +61,13 @@ class Writer {
       case "jsonObject":
         return { type: "object" };
       case "array":
-        return { type: "array", items: this.#write(shape.items) };
+        return documented({ type: "array", items: this.#write(shape.items) }, shape.docs);
       case "tuple":
-        return this.#tuple(shape);
+        return documented(this.#tuple(shape), shape.docs);
       case "object":
-        return this.#object(shape);
+        return documented(this.#object(shape), shape.docs);
       case "union":
-        return { ...annotations(shape.docs), ...this.#union(shape.members) };
+        return documented(this.#union(shape.members), shape.docs);
       case "ref":
         return this.#write(shape);
     }
@@ -87,7 +88,6 @@ class Writer {
     const open = shape.index.find((rule) => rule.pattern === undefined);
     return {
       type: "object",
-      ...annotations(shape.docs),
       ...(shape.properties.length > 0 || shape.index.length === 0 ? { properties: fromEntries(shape.properties.map((property) => [property.name, this.#property(property)])) } : {}),
       ...(required.length > 0 ? { required } : {}),
       ...(patterns.length > 0 ? { patternProperties: fromEntries(patterns.map((rule) => [rule.pattern ?? "", this.#write(rule.shape)])) } : {}),
@@ -96,12 +96,8 @@ class Writer {
   }
 
   #property(property: Property): JsonObject {
-    const body = this.#write(property.shape);
-    const docs = annotations(property.docs);
-    const keywords = property.docs.keywords ?? {};
-    const integer = property.docs.integer ? { type: "integer" } : {};
     // 2020-12 applies keywords beside `$ref` as well, so nothing is lost there.
-    return { ...body, ...integer, ...(keywords as JsonObject), ...docs };
+    return documented(this.#write(property.shape), property.docs);
   }
 
   /** Literals of one union become one `enum`; plain types without keywords become one `type` list. */
@@ -111,8 +107,8 @@ class Writer {
     const nullable = others.some((member) => member.kind === "null");
     const rest = others.filter((member) => member.kind !== "null");
     if (literals.length > 0 && rest.length === 0) return enumOf(literals, nullable);
-    const simple = others.every((member) => isBare(member));
-    if (literals.length === 0 && simple) return { type: others.map((member) => member.kind) };
+    const plain = others.map(plainType);
+    if (literals.length === 0 && plain.every((type) => type !== undefined)) return { type: plain };
     const parts: Json[] = others.map((member) => this.#write(member));
     if (literals.length > 0) parts.unshift(enumOf(literals, false));
     return parts.length === 1 && isJsonObject(parts[0]) ? parts[0] : { anyOf: parts };
@@ -125,16 +121,35 @@ function enumOf(literals: readonly (string | number | boolean)[], nullable: bool
   return { type: types.length === 1 ? (types[0] ?? "string") : types, enum: values };
 }
 
-function isBare(shape: Shape): boolean {
-  return shape.kind === "null" || shape.kind === "number" || shape.kind === "boolean" || (shape.kind === "string" && shape.pattern === undefined);
+/** The type of a shape about which nothing else is said. */
+function plainType(shape: Shape): string | undefined {
+  if (shape.kind === "null" || shape.kind === "boolean") return shape.kind;
+  if (shape.kind === "number") return Object.keys(shape.docs ?? {}).every((key) => key === "integer") ? numberType(shape) : undefined;
+  return shape.kind === "string" && shape.pattern === undefined && shape.docs === undefined ? "string" : undefined;
+}
+
+function numberType(shape: Extract<Shape, { kind: "number" }>): string {
+  return shape.docs?.integer ? "integer" : "number";
 }
 
 function isJsonObject(json: Json | undefined): json is JsonObject {
   return typeof json === "object" && json !== null && !Array.isArray(json);
 }
 
-/** Annotations of a place; keywords are the property's business because they narrow it. */
-export function annotations(docs: Docs): JsonObject {
+/** A schema with what doc comments add. A keyword that the type already has is demanded as well, not instead. */
+function documented(body: JsonObject, docs: Docs | undefined): JsonObject {
+  if (docs === undefined) return body;
+  const keywords = Object.entries((docs.keywords ?? {}) as JsonObject);
+  const doubled = keywords.filter(([name]) => name in body);
+  return {
+    ...body,
+    ...Object.fromEntries(keywords.filter(([name]) => !(name in body))),
+    ...(doubled.length > 0 ? { allOf: [Object.fromEntries(doubled)] } : {}),
+    ...annotations(docs),
+  };
+}
+
+function annotations(docs: Docs): JsonObject {
   return {
     ...(docs.title !== undefined ? { title: docs.title } : {}),
     ...(docs.description !== undefined ? { description: docs.description } : {}),

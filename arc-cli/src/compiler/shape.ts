@@ -32,8 +32,8 @@ export interface IndexRule {
 }
 
 export type Shape =
-  | { readonly kind: "string"; readonly pattern?: string }
-  | { readonly kind: "number" }
+  | { readonly kind: "string"; readonly pattern?: string; readonly docs?: Docs }
+  | { readonly kind: "number"; readonly docs?: Docs }
   | { readonly kind: "boolean" }
   | { readonly kind: "null" }
   | { readonly kind: "literal"; readonly value: string | number | boolean }
@@ -41,8 +41,8 @@ export type Shape =
   | { readonly kind: "bytes" }
   | { readonly kind: "json" }
   | { readonly kind: "jsonObject" }
-  | { readonly kind: "array"; readonly items: Shape }
-  | { readonly kind: "tuple"; readonly items: readonly Shape[]; readonly required: number; readonly rest: Shape | undefined }
+  | { readonly kind: "array"; readonly items: Shape; readonly docs?: Docs }
+  | { readonly kind: "tuple"; readonly items: readonly Shape[]; readonly required: number; readonly rest: Shape | undefined; readonly docs?: Docs }
   | { readonly kind: "object"; readonly properties: readonly Property[]; readonly index: readonly IndexRule[]; readonly docs: Docs }
   | { readonly kind: "union"; readonly members: readonly Shape[]; readonly docs: Docs }
   | { readonly kind: "ref"; readonly id: string };

@@ -123,8 +123,8 @@ test("constraints on a named plain type hold for its members", () => {
   expect(tools[0]?.input["properties"]).toEqual({ n: { type: "number", minimum: 3 }, s: { type: "number", minimum: 3, maximum: 9 }, z: { type: ["number", "null"], minimum: 3 }, own: { type: "number", minimum: 5 }, free: { type: "number" } });
 });
 test("where they cannot hold they are not lost in silence", () => {
-  const found = findings({ "arc.toml": toml, "src/a.ts": `${named}export const a = defineTool({ run: (input: {\nlist: Num[];\nmap: Record<string, Num>;\neither: Num | string;\nopen: { [k: string]: Num };\n}) => input.list.length });\n` });
-  expect(found.map(({ id, span }) => `${id} ${span?.line}`)).toEqual(["ARC1071 5", "ARC1071 6", "ARC1071 7", "ARC1071 8"]);
+  const found = findings({ "arc.toml": toml, "src/a.ts": `${named}interface Box<T> { it: T }\nexport const a = defineTool({ run: (input: {\nbox: Box<Num>;\nboth: Num | Other;\nlist: Box<Num[]>[];\nopen: { [k: string]: Box<Num> };\n}): Box<Num> => input.box });\n/** @minimum 7 */ type Other = number;\n` });
+  expect(found.map(({ id, span }) => `${id} ${span?.line}`)).toEqual(["ARC1071 6", "ARC1071 7", "ARC1071 7", "ARC1071 8", "ARC1071 9", "ARC1071 10"]);
 });
 
 test("every error has a page", () => {

@@ -203,7 +203,9 @@ function matches(schema: Discriminator, value: unknown): boolean {
   return Object.entries(known).every(([key, inner]) => object[key] === undefined || matches(inner, object[key]));
 }
 
+/** Dates and bytes count as what they travel as. */
 function typeOf(value: unknown): string {
+  if (value instanceof Date || value instanceof Uint8Array) return "string";
   return value === null ? "null" : Array.isArray(value) ? "array" : typeof value;
 }
 

@@ -25,7 +25,7 @@ export function createOracle(options: OracleOptions): TypeOracle {
   const { program, diagnostics } = createProgram(options.root, options.files);
   return {
     check: () => [...diagnostics, ...check(program, options)],
-    find: () => find(program, options),
+    find: () => findIn(program, options),
     sources: () =>
       program
         .getSourceFiles()
@@ -80,7 +80,8 @@ function unresolved(error: ts.Diagnostic, message: string, options: OracleOption
   };
 }
 
-function find(program: ts.Program, options: OracleOptions): Findings {
+/** What the oracle finds, in a program that is already made. */
+export function findIn(program: ts.Program, options: OracleOptions): Findings {
   const reporter = new Reporter(options.root);
   const finder = new ToolFinder(program, reporter, options.files, options.onlyExported);
   finder.run();

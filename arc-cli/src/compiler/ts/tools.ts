@@ -6,7 +6,7 @@
 import ts from "typescript";
 
 import { entries, evaluate, unwrap } from "./literal.ts";
-import { proseOf, returnsOf } from "./docs.ts";
+import { proseOf, returnsOf } from "./comment.ts";
 import { isOwn, isSdkSymbol, projectPath, spanOf, type Reporter } from "./place.ts";
 import { TypeReader } from "./types.ts";
 import type { OptionLiteral } from "../options.ts";
@@ -282,14 +282,17 @@ export class ToolFinder {
     const type = this.#checker.getTypeOfSymbolAtLocation(parameter, node);
     if ((type.flags & (ts.TypeFlags.Void | ts.TypeFlags.Undefined)) !== 0) return { shapes: undefined, node };
     const written = type.isUnion() && declaration && ts.isParameter(declaration) && (declaration.questionToken || declaration.initializer);
-    const shapes = this.#reader().read([written ? this.#checker.getNonNullableType(type) : type], node);
-    return { shapes, node: (declaration && ts.isParameter(declaration) && declaration.type) || node };
+    const source = declaration && ts.isParameter(declaration) ? declaration.type : undefined;
+    const shapes = this.#reader().read([written ? this.#checker.getNonNullableType(type) : type], node, source);
+    return { shapes, node: source ?? node };
   }
 
   #output(signature: ts.Signature, at: ts.Node): { shapes: Shapes; node: ts.Node } | undefined {
     const { declaration } = signature;
     const own = declaration && isOwn(this.#reporter.root, declaration.getSourceFile());
-    const node = (own && declaration.type) || at;
+    const source = own ? declaration.type : undefined;
+    const written = source && ts.isTypeNode(source) ? source : undefined;
+    const node = source ?? at;
     const results: ts.Type[] = [];
     const type = signature.getReturnType();
     for (const member of type.isUnion() && type.types.some((part) => this.#thenable(part)) ? type.types : [type]) {
@@ -297,7 +300,7 @@ export class ToolFinder {
       if (!settled) return undefined;
       results.push(settled);
     }
-    return { shapes: this.#reader().read(results, node), node };
+    return { shapes: this.#reader().read(results, node, written), node };
   }
 
   #thenable(type: ts.Type): boolean {

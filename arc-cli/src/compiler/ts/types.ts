@@ -6,9 +6,15 @@
 import ts from "typescript";
 
 import type { DiagnosticId } from "../diagnostics.ts";
-import { NO_DOCS, type IndexRule, type Property, type Shape, type Shapes } from "../shape.ts";
-import { docsOf, proseOf } from "./docs.ts";
+import { NO_DOCS, type Docs, type IndexRule, type Property, type Shape, type Shapes } from "../shape.ts";
+import { integral, union } from "../union.ts";
+import { aliasAt, chainOf, commentsOf, membersOf } from "./alias.ts";
+import { commentOf, type Comment } from "./comment.ts";
+import { docsOf, isAboutValues } from "./docs.ts";
+import { classHint, foreignHint, functionHint, JSON_OBJECT, JSON_VALUE, listHint, tupleHint } from "./hints.ts";
+import { inSourceOrder, withoutUndefined } from "./members.ts";
 import { isOwn, isSdk, type Reporter } from "./place.ts";
+import { Refiner } from "./refine.ts";
 import { templatePattern } from "./template.ts";
 
 const DEPTH_MAX = 64;
@@ -24,12 +30,15 @@ export class TypeReader {
   readonly #checker: ts.TypeChecker;
   readonly #reporter: Reporter;
   readonly #program: ts.Program;
+  readonly #refiner: Refiner;
   readonly #named = new Map<string, Shape>();
   readonly #ids = new Map<ts.Type, string>();
   /** Names that something refers to. */
   readonly #referred = new Set<string>();
   /** What is being read, for findings about it as a whole. */
-  #whole: { readonly name: string; readonly node: ts.Node } | undefined;
+  #read: { readonly name: string; readonly node: ts.Node } | undefined;
+  /** The members that are being read, the innermost last: where a type may be written that is filled in from outside. */
+  readonly #places: ts.Node[] = [];
   #depth = 0;
   #parts = 0;
 
@@ -37,18 +46,23 @@ export class TypeReader {
     this.#program = program;
     this.#checker = checker;
     this.#reporter = reporter;
+    this.#refiner = new Refiner(checker, reporter, this.#named);
   }
 
-  /** `types` are alternatives of one value (a result that may be a Promise or not). `node` is where the type is written. */
-  read(types: readonly ts.Type[], node: ts.Node): Shapes {
-    this.#whole = { name: types.map((type) => this.#name(type)).join(" | "), node };
+  /**
+   * `types` are alternatives of one value (a result that may be a Promise or not). `node` is where the type is written, or
+   * as near to it as there is; `written` is the type itself as it is written, if it is.
+   */
+  read(types: readonly ts.Type[], node: ts.Node, written?: ts.TypeNode): Shapes {
+    this.#read = { name: types.map((type) => this.#name(type)).join(" | "), node };
     try {
       // The whole answer may be `undefined`, it travels as null; nowhere else has it a place in JSON.
       const shapes = types.flatMap((type) => {
         const { kept, stripped } = withoutUndefined(this.#checker, type);
         return [...kept.map((member) => this.#shape(member, node)), ...(stripped ? [{ kind: "null" } as const] : [])];
       });
-      return { root: union(shapes), named: this.#named };
+      const root = union(shapes);
+      return { root: written ? this.#refiner.value(root, written) : root, named: this.#named };
     } catch (error) {
       if (!(error instanceof Endless)) throw error;
       return { root: FAILED, named: new Map() };
@@ -58,7 +72,7 @@ export class TypeReader {
   #shape(type: ts.Type, node: ts.Node): Shape {
     this.#parts += 1;
     if (this.#depth >= DEPTH_MAX || this.#parts > PARTS_MAX) {
-      const { name, node: at } = this.#whole ?? { name: this.#name(type), node };
+      const { name, node: at } = this.#read ?? { name: this.#name(type), node };
       this.#reporter.report("ARC1018", (at as { type?: ts.Node }).type ?? at, `type ${name} has no end that arc could find`, "give the recursive part one name that does not change with each level");
       throw new Endless();
     }
@@ -75,21 +89,33 @@ export class TypeReader {
     const F = ts.TypeFlags;
     if (this.#isSdkType(type, "JsonValue")) return { kind: "json" };
     if (this.#isSdkType(type, "JsonObject")) return { kind: "jsonObject" };
-    if ((flags & F.Any) !== 0) return this.#refuse("ARC1010", type, node, "`any` has no schema", "write the type, or JsonValue from @aria/sdk where any JSON is meant");
-    if ((flags & F.Unknown) !== 0) return this.#refuse("ARC1011", type, node, "`unknown` has no schema", "write the type, or JsonValue from @aria/sdk where any JSON is meant");
-    if ((flags & F.Never) !== 0) return this.#refuse("ARC1017", type, node, "`never` has no value");
-    if ((flags & F.BigIntLike) !== 0) return this.#refuse("ARC1014", type, node, "a bigint has no JSON form", "use number or string");
-    if ((flags & F.ESSymbolLike) !== 0) return this.#refuse("ARC1013", type, node, "a symbol has no JSON form", "use a string");
+    if ((flags & F.Any) !== 0) return this.#refuse("ARC1010", type, node, "`any` has no schema", JSON_VALUE);
+    if ((flags & F.Unknown) !== 0) return this.#refuse("ARC1011", type, node, "`unknown` has no schema", JSON_VALUE);
+    if ((flags & F.Never) !== 0) return this.#refuse("ARC1017", type, node, "`never` has no value", "take the member out, or write a type that has a value");
+    if ((flags & F.BigIntLike) !== 0) return this.#refuse("ARC1014", type, node, "a bigint has no JSON form", "write `number`, or `string` for what is beyond 2^53");
+    if ((flags & F.ESSymbolLike) !== 0) return this.#refuse("ARC1013", type, node, "a symbol has no JSON form", "write `string`");
     if ((flags & F.Boolean) !== 0) return { kind: "boolean" };
-    if ((flags & F.StringLiteral) !== 0) return { kind: "literal", value: (type as ts.StringLiteralType).value };
-    if ((flags & F.NumberLiteral) !== 0) return { kind: "literal", value: (type as ts.NumberLiteralType).value };
+    if ((flags & (F.StringLiteral | F.NumberLiteral)) !== 0) return this.#literal(type as ts.LiteralType, node);
     if ((flags & F.BooleanLiteral) !== 0) return { kind: "literal", value: this.#checker.typeToString(type) === "true" };
     if ((flags & (F.Void | F.Undefined | F.Null)) !== 0) return { kind: "null" };
-    if ((flags & F.TemplateLiteral) !== 0) return { kind: "string", ...templatePattern(type as ts.TemplateLiteralType) };
+    if ((flags & (F.TemplateLiteral | F.StringMapping)) !== 0) return this.#template(type, node);
     if ((flags & F.StringLike) !== 0 && (flags & F.Union) === 0) return { kind: "string" };
     if ((flags & F.NumberLike) !== 0 && (flags & F.Union) === 0) return { kind: "number" };
-    if ((flags & F.NonPrimitive) !== 0) return this.#refuse("ARC1019", type, node, "`object` says nothing about its members", "name the members, or use JsonObject from @aria/sdk");
+    if ((flags & F.NonPrimitive) !== 0) return this.#refuse("ARC1019", type, node, "`object` says nothing about its members", JSON_OBJECT);
     return undefined;
+  }
+
+  #literal(type: ts.LiteralType, node: ts.Node): Shape {
+    const { value } = type;
+    if (typeof value === "string" && value.isWellFormed()) return { kind: "literal", value };
+    if (typeof value === "number" && Number.isFinite(value)) return { kind: "literal", value };
+    return this.#refuse("ARC1024", type, node, `JSON has no value ${this.#name(type)}`, "write a value that JSON has, or `null`");
+  }
+
+  #template(type: ts.Type, node: ts.Node): Shape {
+    const pattern = templatePattern(type);
+    if (pattern !== undefined) return { kind: "string", pattern };
+    return this.#refuse("ARC1023", type, node, `the texts of ${this.#name(type)} have no pattern`, "write `string`, with the rule as @pattern in the member's doc comment");
   }
 
   #composite(type: ts.Type, node: ts.Node): Shape {
@@ -102,10 +128,24 @@ export class TypeReader {
       if (primitive) return this.#shape(primitive, node);
       const opaque = type.types.find((member) => this.#isLibraryType(member, "Date") || this.#isLibraryType(member, "Uint8Array"));
       if (opaque) return this.#shape(opaque, node);
-      return this.#once(type, () => this.#object(type, node));
+      return this.#branded(type, node) ?? this.#once(type, () => this.#object(type, node));
     }
     if ((type.flags & F.Object) === 0) return this.#refuse("ARC1021", type, node, `arc has no rule for the type ${this.#name(type)}`);
     return this.#objectLike(type, node);
+  }
+
+  /** Without parts that only the type checker knows: objects of nothing but unique symbols. Nothing when there are none. */
+  #branded(type: ts.IntersectionType, node: ts.Node): Shape | undefined {
+    const isBrand = (member: ts.Type): boolean => {
+      const properties = this.#checker.getPropertiesOfType(member);
+      return properties.length > 0 && properties.every(({ escapedName }) => String(escapedName).startsWith("__@"));
+    };
+    const data = type.types.filter((member) => !isBrand(member));
+    const [only, more] = data;
+    const isList = (member: ts.Type): boolean => this.#checker.isArrayType(member) || this.#checker.isTupleType(member);
+    if (only && !more) return this.#shape(only, node);
+    if (data.some(isList)) return this.#refuse("ARC1021", type, node, "a list with members of its own has no JSON form", listHint(this.#checker, type));
+    return data.length < type.types.length ? this.#once(type, () => this.#object(type, node, false)) : undefined;
   }
 
   #open(type: ts.Type, node: ts.Node): Shape {
@@ -126,10 +166,13 @@ export class TypeReader {
       if (item && (item.flags & ts.TypeFlags.Never) !== 0) return { kind: "tuple", items: [], required: 0, rest: undefined };
       return item ? { kind: "array", items: this.#shape(item, node) } : this.#refuse("ARC1021", type, node, "an array without an item type");
     }
-    if (type.getCallSignatures().length > 0 || type.getConstructSignatures().length > 0) return this.#refuse("ARC1012", type, node, "a function has no JSON form", "pass data instead");
+    if (type.getCallSignatures().length > 0 || type.getConstructSignatures().length > 0) return this.#refuse("ARC1012", type, node, "a function has no JSON form", functionHint(checker, type));
     const foreign = this.#foreignName(type);
-    if (foreign === "Object" || foreign === "{}") return this.#refuse("ARC1019", type, node, "`Object` says nothing about its members", "name the members, or use JsonObject from @aria/sdk");
-    if (foreign !== undefined) return this.#refuse("ARC1015", type, node, `${foreign} has no JSON form`, hintFor(foreign));
+    if (foreign === "Function") return this.#refuse("ARC1012", type, node, "a function has no JSON form", functionHint(checker, type));
+    if (foreign === "Object" || foreign === "{}") return this.#refuse("ARC1019", type, node, `\`${foreign}\` says nothing about its members`, JSON_OBJECT);
+    if (foreign !== undefined) return this.#refuse("ARC1015", type, node, `${foreign} has no JSON form`, foreignHint(checker, foreign, type));
+    const base = this.#foreignBase(type);
+    if (base !== undefined) return this.#refuse("ARC1015", type, node, `${this.#name(type)} extends ${base.symbol.name}, which has no JSON form`, `${foreignHint(checker, base.symbol.name, base)} as a member`);
     return this.#once(type, () => this.#object(type, node));
   }
 
@@ -166,10 +209,14 @@ export class TypeReader {
 
   #union(type: ts.UnionType, node: ts.Node): Shape {
     if (type.types.some((member) => (member.flags & ts.TypeFlags.Undefined) !== 0)) {
-      return this.#refuse("ARC1021", type, node, "`undefined` has no JSON form here", "use null, or make the member optional");
+      return this.#refuse("ARC1021", type, node, "`undefined` has no JSON form here", `write \`${this.#checker.typeToString(this.#checker.getNonNullableType(type))} | null\``);
     }
     const merged = union(inSourceOrder(this.#checker, type, node).map((member) => this.#shape(member, node)));
-    return merged.kind === "union" && type.aliasSymbol ? { ...merged, docs: this.#prose(type.aliasSymbol) } : merged;
+    const { aliasSymbol } = type;
+    if (merged.kind !== "union" || !aliasSymbol) return merged;
+    const written = aliasSymbol.declarations?.find(ts.isTypeAliasDeclaration)?.type;
+    const refined = written ? this.#refiner.parts(merged, written) : merged;
+    return refined.kind === "union" ? { ...refined, docs: this.#docs(aliasSymbol, refined, node) } : refined;
   }
 
   #tuple(type: ts.TupleTypeReference, node: ts.Node): Shape {
@@ -181,7 +228,7 @@ export class TypeReader {
       const element = elements[i];
       if (!element) continue;
       const variable = (flag & ts.ElementFlags.Variable) !== 0;
-      if (rest !== undefined) return this.#refuse("ARC1021", type, node, "a tuple with members after its rest has no schema", "put the rest last");
+      if (rest !== undefined) return this.#refuse("ARC1021", type, node, "a tuple with members after its rest has no schema", tupleHint(this.#checker, type));
       const shape = (flag & ts.ElementFlags.Optional) !== 0 ? this.#present(element, node) : this.#shape(element, node);
       if (variable) rest = shape;
       else items.push(shape);
@@ -189,20 +236,32 @@ export class TypeReader {
     return { kind: "tuple", items, required: minLength, rest };
   }
 
-  #object(type: ts.Type, node: ts.Node): Shape {
+  #object(type: ts.Type, node: ts.Node, symbols = true): Shape {
     const hidden = this.#hiddenMember(type);
-    if (hidden !== undefined) return this.#refuse("ARC1016", type, node, `${this.#name(type)} is a class with ${hidden}; JSON makes plain objects`, "use an interface with the data alone");
-    const properties = this.#checker.getPropertiesOfType(type).map((property) => this.#property(property, node));
+    if (hidden !== undefined) return this.#refuse("ARC1016", type, node, `${this.#name(type)} is a class with ${hidden}; JSON makes plain objects`, classHint(this.#checker, type));
+    const properties = this.#checker.getPropertiesOfType(type).filter(({ escapedName }) => symbols || !String(escapedName).startsWith("__@"));
+    const read = properties.map((property) => this.#property(property, node)).filter((property) => property !== undefined);
+    const shape: Shape = { kind: "object", properties: read, index: this.#indexRules(type, node), docs: NO_DOCS };
     const symbol = type.aliasSymbol ?? type.symbol;
-    const docs = symbol ? this.#prose(symbol) : NO_DOCS;
-    return { kind: "object", properties: properties.filter((property) => property !== undefined), index: this.#indexRules(type, node), docs };
+    return symbol ? { ...shape, docs: this.#docs(symbol, shape, node) } : shape;
+  }
+
+  /** What the doc comment of a named type says about its values. */
+  #docs(symbol: ts.Symbol, shape: Shape, node: ts.Node): Docs {
+    const declaration = this.#declarationOf(symbol);
+    const at = (declaration && ts.getNameOfDeclaration(declaration as ts.Declaration)) ?? declaration ?? node;
+    return docsOf([commentOf(this.#checker, symbol)], shape, (id, message, hint) => this.#reporter.report(id, at, message, hint), this.#named);
   }
 
   #property(symbol: ts.Symbol, node: ts.Node): Property | undefined {
     const name = ts.unescapeLeadingUnderscores(symbol.escapedName);
     const at = this.#declarationOf(symbol) ?? node;
     if (String(symbol.escapedName).startsWith("__@")) {
-      this.#reporter.report("ARC1013", at, "a member with a symbol as its name has no JSON form", "use a string as the name");
+      this.#reporter.report("ARC1013", at, "a member with a symbol as its name has no JSON form", "write its name as a string");
+      return undefined;
+    }
+    if (!name.isWellFormed()) {
+      this.#reporter.report("ARC1024", at, "the name of this member is half a character, JSON has no such text", "write a name of whole characters");
       return undefined;
     }
     const declared = this.#checker.getTypeOfSymbol(symbol);
@@ -210,9 +269,39 @@ export class TypeReader {
     // `b?: never` and `b?: undefined` say that the member is not there: a closed object says the same.
     if (kept.every((type) => (type.flags & ts.TypeFlags.Never) !== 0) && (stripped || (symbol.flags & ts.SymbolFlags.Optional) !== 0)) return undefined;
     const optional = stripped || (symbol.flags & ts.SymbolFlags.Optional) !== 0;
+    this.#places.push(at);
     const shape = union(kept.map((type) => this.#shape(type, at)));
-    const docs = docsOf(this.#checker, symbol, this.#plain(shape), (id, message, hint) => this.#reporter.report(id, at, message, hint), this.#named);
-    return { name, shape, optional, docs };
+    this.#places.pop();
+    return { name, optional, ...this.#documented(symbol, declared, shape, at) };
+  }
+
+  /** The shape of a member with what its names say of its parts, and what they and its own comment say of the whole. */
+  #documented(symbol: ts.Symbol, type: ts.Type, shape: Shape, at: ts.Node): { shape: Shape; docs: Docs } {
+    const own = commentOf(this.#checker, symbol);
+    const declaration = symbol.valueDeclaration ?? symbol.declarations?.[0];
+    const written = (declaration as { readonly type?: ts.TypeNode } | undefined)?.type;
+    if (this.#isReplaced(symbol, type, written)) return { shape, docs: this.#docsOf([withoutRules(own)], shape, at) };
+    if (!written) return this.#whole([own], shape, at);
+    const [only, more] = membersOf(written);
+    const { aliases, node } = only && !more ? chainOf(this.#checker, only) : { aliases: [], node: written };
+    return this.#whole([...commentsOf(this.#checker, aliases), own], this.#refiner.parts(shape, node), at);
+  }
+
+  #whole(comments: readonly Comment[], shape: Shape, at: ts.Node): { shape: Shape; docs: Docs } {
+    const docs = this.#docsOf(comments, shape, at);
+    return { shape: docs.integer ? integral(this.#plain(shape)) : shape, docs };
+  }
+
+  #docsOf(comments: readonly Comment[], shape: Shape, at: ts.Node): Docs {
+    return docsOf(comments, this.#plain(shape), (id, message, hint) => this.#reporter.report(id, at, message, hint), this.#named);
+  }
+
+  /** Whether a mapped type gave the member another type than it is declared with: rules about the old one do not hold. */
+  #isReplaced(symbol: ts.Symbol, type: ts.Type, written: ts.TypeNode | undefined): boolean {
+    // Not public, but pinned with the compiler's version.
+    const { links } = symbol as { readonly links?: { readonly mappedType?: ts.Type } };
+    if (!links?.mappedType || !written) return false;
+    return this.#checker.getNonNullableType(type) !== this.#checker.getNonNullableType(this.#checker.getTypeFromTypeNode(written));
   }
 
   /** The shape of a value where it is present. */
@@ -236,8 +325,12 @@ export class TypeReader {
       }
       // `Record<string, never>`: no further key can be there, which is what a closed object says.
       if (withoutUndefined(this.#checker, info.type).kept.every((kept) => (kept.flags & ts.TypeFlags.Never) !== 0)) return [];
-      const shape = this.#present(info.type, at);
-      if ((info.keyType.flags & ts.TypeFlags.TemplateLiteral) !== 0) return [{ pattern: templatePattern(info.keyType as ts.TemplateLiteralType).pattern ?? "", shape }];
+      const read = this.#present(info.type, at);
+      const shape = info.declaration ? this.#refiner.value(read, info.declaration.type) : read;
+      if ((info.keyType.flags & (ts.TypeFlags.TemplateLiteral | ts.TypeFlags.StringMapping)) !== 0) {
+        const keys = this.#template(info.keyType, at);
+        return keys.kind === "string" ? [{ pattern: keys.pattern, shape }] : [];
+      }
       if ((info.keyType.flags & ts.TypeFlags.Number) !== 0) return [{ pattern: "^-?(0|[1-9][0-9]*)(\\.[0-9]+)?$", shape }];
       return [{ pattern: undefined, shape }];
     });
@@ -265,6 +358,18 @@ export class TypeReader {
     return symbol.name;
   }
 
+  /** A type of the language that this interface or class extends. */
+  #foreignBase(type: ts.Type): ts.Type | undefined {
+    let bases = type.isClassOrInterface() ? this.#checker.getBaseTypes(type) : [];
+    // Types that extend themselves are an error of the language.
+    for (let steps = 0; bases.length > 0 && steps < DEPTH_MAX; steps += 1) {
+      const foreign = bases.find((base) => this.#foreignName(base) !== undefined);
+      if (foreign) return foreign;
+      bases = bases.flatMap((base) => (base.isClassOrInterface() ? this.#checker.getBaseTypes(base) : []));
+    }
+    return undefined;
+  }
+
   #isLibraryType(type: ts.Type, name: string): boolean {
     return type.symbol?.name === name && (type.symbol.declarations ?? []).some((declaration) => this.#program.isSourceFileDefaultLibrary(declaration.getSourceFile()));
   }
@@ -276,10 +381,6 @@ export class TypeReader {
   #isSdkType(type: ts.Type, name: string): boolean {
     const alias = type.aliasSymbol;
     return alias?.name === name && (alias.declarations ?? []).some((declaration) => isSdk(declaration.getSourceFile()));
-  }
-
-  #prose(symbol: ts.Symbol): ReturnType<typeof proseOf> {
-    return proseOf(this.#checker, symbol);
   }
 
   /** Where a member is written, if the author of the project wrote it. */
@@ -302,72 +403,38 @@ export class TypeReader {
     this.#reporter.report(id, this.#locate(type, node), message, hint);
   }
 
-  /** The innermost written type inside `node` that is the type at fault; a member's own name when none is written. */
+  /**
+   * The innermost written type that is the type at fault: at the member itself, or at one around it that filled it in. A
+   * member's own name when none is written.
+   */
   #locate(type: ts.Type, node: ts.Node): ts.Node {
-    let found: ts.Node | undefined;
-    const visit = (child: ts.Node): void => {
-      if (ts.isBlock(child)) return;
-      if (ts.isTypeNode(child) && this.#checker.getTypeFromTypeNode(child) === type) found = child;
-      ts.forEachChild(child, visit);
-    };
-    visit(node);
-    if (found) return found;
+    const around = this.#read ? [this.#read.node] : [];
+    for (const place of [node, ...this.#places.toReversed(), ...around]) {
+      const found = this.#writtenIn(place, type);
+      if (found) return found;
+    }
     const { type: written, name } = node as { type?: ts.Node; name?: ts.Node };
     return (ts.isMethodSignature(node) || ts.isMethodDeclaration(node) ? name : (written ?? name)) ?? node;
   }
+
+  /** Where a type is written inside a node, or inside what the names in it stand for. */
+  #writtenIn(node: ts.Node, type: ts.Type): ts.Node | undefined {
+    let found: ts.Node | undefined;
+    const seen = new Set<ts.Node>();
+    const visit = (child: ts.Node): void => {
+      if (ts.isBlock(child) || seen.has(child)) return;
+      seen.add(child);
+      if (ts.isTypeNode(child) && this.#checker.getTypeFromTypeNode(child) === type) found = child;
+      ts.forEachChild(child, visit);
+      const alias = found ? undefined : aliasAt(this.#checker, child);
+      if (alias && isOwn(this.#reporter.root, alias.type.getSourceFile())) visit(alias.type);
+    };
+    visit(node);
+    return found;
+  }
 }
 
-/** Flattens, drops doubles, joins `true | false`; one member is no union. */
-export function union(shapes: readonly Shape[]): Shape {
-  const flat = shapes.flatMap((shape) => (shape.kind === "union" && Object.keys(shape.docs).length === 0 ? shape.members : [shape]));
-  const isBoolean = (shape: Shape, value: boolean): boolean => shape.kind === "literal" && shape.value === value;
-  const both = flat.some((shape) => isBoolean(shape, true)) && flat.some((shape) => isBoolean(shape, false));
-  const joined: Shape[] = both ? [...flat.filter((shape) => !isBoolean(shape, true) && !isBoolean(shape, false)), { kind: "boolean" }] : flat;
-  const members = [...new Map(joined.map((shape) => [JSON.stringify(shape), shape])).values()];
-  const [only] = members;
-  return members.length === 1 && only ? only : { kind: "union", members, docs: NO_DOCS };
-}
-
-/** The parts of a type without `undefined`, as few as possible so that names survive. */
-function withoutUndefined(checker: ts.TypeChecker, type: ts.Type): { kept: readonly ts.Type[]; stripped: boolean } {
-  const isUndefined = (member: ts.Type): boolean => (member.flags & (ts.TypeFlags.Undefined | ts.TypeFlags.Void)) !== 0;
-  if (isUndefined(type)) return { kept: [], stripped: true };
-  if (!type.isUnion() || !type.types.some(isUndefined)) return { kept: [type], stripped: false };
-  // `T | undefined` remembers `T` as it was named; the field is not public but pinned with the compiler's version.
-  const { origin } = type as ts.UnionType & { readonly origin?: ts.Type };
-  if (origin?.isUnion()) return { kept: origin.types.filter((member) => !isUndefined(member)), stripped: true };
-  const kept = type.types.filter((member) => !isUndefined(member));
-  if (kept.some((member) => (member.flags & ts.TypeFlags.Null) !== 0)) return { kept, stripped: true };
-  return { kept: [checker.getNonNullableType(type)], stripped: true };
-}
-
-/**
- * The members of a union in the order they are written. The checker's own order follows the history of its types,
- * so an unrelated file could reorder an enum and with it the interface digest.
- */
-function inSourceOrder(checker: ts.TypeChecker, type: ts.UnionType, node: ts.Node): readonly ts.Type[] {
-  const written: ts.Type[] = [];
-  const visit = (child: ts.Node): void => {
-    if (written.length > 0 || ts.isBlock(child)) return;
-    if (ts.isUnionTypeNode(child) && checker.getTypeFromTypeNode(child) === type) {
-      written.push(...child.types.map((part) => checker.getTypeFromTypeNode(part)).flatMap((part) => (part.isUnion() ? part.types : [part])));
-      return;
-    }
-    ts.forEachChild(child, visit);
-  };
-  for (const place of [...(type.aliasSymbol?.declarations ?? []), node]) visit(place);
-  const rank = (member: ts.Type): number => {
-    const at = written.indexOf(member);
-    return at === -1 ? written.length : at;
-  };
-  return [...type.types].sort((a, b) => rank(a) - rank(b));
-}
-
-function hintFor(name: string): string {
-  if (name === "Map" || name === "ReadonlyMap") return "use Record<string, T> or an array of pairs";
-  if (name === "Set" || name === "ReadonlySet") return "use an array";
-  if (name === "Promise" || name === "PromiseLike") return "await it inside the tool";
-  if (/Buffer|Array$|DataView|Blob|File/.test(name)) return "use Uint8Array; large data travels as a file";
-  if (name === "URL" || name === "RegExp") return "use a string";
-  return "use plain data: an interface of strings, numbers, arrays";
+/** A comment without its tags about values. */
+function withoutRules({ text, tags }: Comment): Comment {
+  return { text, tags: tags.filter(({ name }) => !isAboutValues(name)) };
 }
