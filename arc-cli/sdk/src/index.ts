@@ -4,6 +4,8 @@
 
 export { aria, defineTool, tool } from "./tool.ts";
 export type { Approval, AriaOptions, Tool, ToolAnnotations, ToolDefinition, ToolLimits, ToolOptions } from "./tool.ts";
+export { SchemaError } from "./standard.ts";
+export type { InferInput, InferOutput, StandardSchema } from "./standard.ts";
 export { log, progress } from "./door.ts";
 export type { Log } from "./door.ts";
 export { AriaError } from "./guest.ts";

@@ -3,6 +3,8 @@
 //! arc reads these from the source and its types and never runs them to learn anything, so every option is a
 //! literal. At run time they return what they were given.
 
+import { guarded, type InferInput, type InferOutput, type Schemas, type StandardSchema } from "./standard.ts";
+
 /** When a person has to agree before the tool runs. */
 export type Approval = "never" | "always" | "policy";
 
@@ -67,6 +69,10 @@ type Method = (this: never, ...args: never[]) => unknown;
 // The type of `this` in a context is invariant, so only `any` takes every class.
 type MethodContext = ClassMethodDecoratorContext<any, any>;
 
+/** What a function gives, now or later. */
+type Awaitable<Value> = Value | Promise<Value>;
+type Decorator<Target> = (method: Target, context: MethodContext) => void;
+
 /**
  * Makes a public method of an exported class a tool.
  *
@@ -78,24 +84,37 @@ type MethodContext = ClassMethodDecoratorContext<any, any>;
  * }
  * ```
  */
-export function tool(options?: ToolOptions): (method: Method, context: MethodContext) => void;
+export function tool<Input extends StandardSchema, Output extends StandardSchema>(options: ToolOptions & { readonly input: Input; readonly output: Output }): Decorator<(this: never, input: InferOutput<Input>) => Awaitable<InferInput<Output>>>;
+export function tool<Input extends StandardSchema>(options: ToolOptions & { readonly input: Input }): Decorator<(this: never, input: InferOutput<Input>) => unknown>;
+export function tool<Output extends StandardSchema>(options: ToolOptions & { readonly output: Output }): Decorator<(this: never, ...args: never[]) => Awaitable<InferInput<Output>>>;
+export function tool(options?: ToolOptions): Decorator<Method>;
 export function tool(method: Method, context: MethodContext): void;
-export function tool(_first?: ToolOptions | Method, context?: MethodContext): void | ((method: Method, context: MethodContext) => void) {
-  if (context === undefined) return () => undefined;
+export function tool(first?: (ToolOptions & Schemas) | Method, context?: MethodContext): unknown {
+  if (context !== undefined || typeof first === "function") return undefined;
+  // arc leaves the decorator of a tool with schemas in the code; all others do nothing and are taken out.
+  return first?.input || first?.output ? (method: Method) => guarded(method, first) : () => undefined;
 }
 
 /**
- * Makes a function a tool; export the result as a constant.
+ * Makes a function a tool; export the result as a constant. Its types are the schema; where they say too little, `input`
+ * and `output` take a Standard Schema value (zod, ArkType, valibot), which then checks each call.
  *
  * ```ts
  * /** Adds two numbers. *\/
  * export const add = defineTool({ run: (input: { a: number; b: number }) => input.a + input.b });
  * ```
  */
+export function defineTool<Input extends StandardSchema, Output extends StandardSchema>(
+  definition: ToolOptions & { readonly input: Input; readonly output: Output; readonly run: (input: InferOutput<Input>) => Awaitable<InferInput<Output>> },
+): Tool<InferInput<Input>, Awaitable<InferOutput<Output>>>;
+export function defineTool<Input extends StandardSchema, Output>(definition: ToolOptions & { readonly input: Input; readonly run: (input: InferOutput<Input>) => Output }): Tool<InferInput<Input>, Output>;
+export function defineTool<Input, Output extends StandardSchema>(
+  definition: ToolOptions & { readonly output: Output; readonly run: (input: Input) => Awaitable<InferInput<Output>> },
+): Tool<Input, Awaitable<InferOutput<Output>>>;
 export function defineTool<Output>(definition: ToolOptions & { readonly run: () => Output }): Tool<void, Output>;
 export function defineTool<Input, Output>(definition: ToolDefinition<Input, Output>): Tool<Input, Output>;
-export function defineTool(definition: ToolOptions): ToolOptions {
-  return definition;
+export function defineTool(definition: ToolOptions & Schemas & { readonly run: (input: never) => unknown }): unknown {
+  return definition.input || definition.output ? { ...definition, run: guarded(definition.run, definition) } : definition;
 }
 
 /** Facts about the bundle; what `arc.toml` says as well must be the same. */

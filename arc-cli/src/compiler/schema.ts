@@ -172,27 +172,8 @@ function sharedNames(shapes: Shapes): Set<string> {
   };
   if (rootId === undefined) count(shapes.root);
   for (const shape of shapes.named.values()) count(shape);
-  const shared = new Set([...uses].filter(([id, times]) => times > 1 || id === rootId).map(([id]) => id));
-  // A ring of names each used once has no way in but the root; breaking it anywhere would do, sharing all is simplest.
-  for (const id of shapes.named.keys()) if (!shared.has(id) && reachesItself(shapes, id)) shared.add(id);
-  return shared;
-}
-
-function reachesItself(shapes: Shapes, start: string): boolean {
-  const seen = new Set<string>();
-  const queue: Shape[] = [shapes.named.get(start) ?? { kind: "json" }];
-  for (let shape = queue.pop(); shape; shape = queue.pop()) {
-    if (shape.kind === "ref") {
-      if (shape.id === start) return true;
-      if (seen.has(shape.id)) continue;
-      seen.add(shape.id);
-      const target = shapes.named.get(shape.id);
-      if (target) queue.push(target);
-    } else {
-      queue.push(...children(shape));
-    }
-  }
-  return false;
+  // A ring of names is entered from outside, which is a second use of its first name, or it is the root's.
+  return new Set([...uses].filter(([id, times]) => times > 1 || id === rootId).map(([id]) => id));
 }
 
 /** Object.fromEntries that keeps a property called `__proto__` a property. */

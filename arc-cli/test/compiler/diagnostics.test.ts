@@ -116,11 +116,12 @@ test("constraints on a named plain type hold for its members", () => {
   const root = mkdtempSync(join(tmpdir(), "arc-alias-"));
   mkdirSync(join(root, "src"));
   writeFileSync(join(root, "arc.toml"), toml);
-  writeFileSync(join(root, "src/a.ts"), `${named}export const a = defineTool({ run: (input: { n: Num; s?: Small; z: Num | null;\n/** @minimum 5 */\nown: Num; free: number }) => input.n });\n`);
+  writeFileSync(join(root, "src/a.ts"), `${named}export const a = defineTool({ run: (input: { n: Num; s?: Small; z: Num | null;\n/** @minimum 5 */\nown: Num; free: number }): Promise<Small> => Promise.resolve(input.n) });\n`);
   const { diagnostics, tools } = compile(root);
   rmSync(root, { recursive: true });
   expect(diagnostics).toEqual([]);
   expect(tools[0]?.input["properties"]).toEqual({ n: { type: "number", minimum: 3 }, s: { type: "number", minimum: 3, maximum: 9 }, z: { type: ["number", "null"], minimum: 3 }, own: { type: "number", minimum: 5 }, free: { type: "number" } });
+  expect(tools[0]?.output).toEqual({ $schema: "https://json-schema.org/draft/2020-12/schema", type: "number", minimum: 3, maximum: 9 });
 });
 test("where they cannot hold they are not lost in silence", () => {
   const found = findings({ "arc.toml": toml, "src/a.ts": `${named}interface Box<T> { it: T }\nexport const a = defineTool({ run: (input: {\nbox: Box<Num>;\nboth: Num | Other;\nlist: Box<Num[]>[];\nopen: { [k: string]: Box<Num> };\n}): Box<Num> => input.box });\n/** @minimum 7 */ type Other = number;\n` });

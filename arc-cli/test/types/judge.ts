@@ -71,14 +71,17 @@ export class Corpus {
     return { taken, other: errors.filter(({ index }) => index < 0 || index >= item.values.length).map(({ text }) => text) };
   }
 
-  /** The schemas that a mapper makes, by case. */
-  map({ compileWith: compile, findIn: find }: Mapper): { readonly byCase: ReadonlyMap<Case, Mapped>; readonly read: (file: string) => string | undefined; readonly diagnostics: readonly Diagnostic[] } {
-    const options = { root: this.#root, files: this.#project.sources, onlyExported: false, missing: new Set<string>() };
+  /** The schemas that a mapper makes, by case; of all cases, or of some. */
+  map({ compileWith: compile, findIn: find }: Mapper, some = this.cases): { readonly byCase: ReadonlyMap<Case, Mapped>; readonly read: (file: string) => string | undefined; readonly diagnostics: readonly Diagnostic[] } {
+    const options = { root: this.#root, files: some.map((item) => this.#path(item)), onlyExported: false, missing: new Set<string>() };
     const read = (file: string): string | undefined => this.#program.getSourceFile(join(this.#root, file))?.text;
-    const { tools, diagnostics } = compile(this.#project, { check: () => [], find: () => find(this.#program, options), sources: () => [], read });
+    const paths = new Set(some.map((item) => this.#path(item)));
+    const files = this.#program.getSourceFiles().filter(({ fileName }) => paths.has(fileName));
+    const program = Object.assign(Object.create(this.#program) as ts.Program, { getSourceFiles: () => files });
+    const { tools, diagnostics } = compile(this.#project, { check: () => [], find: () => find(program, options), sources: () => [], read });
     const byName = new Map(tools.map((tool) => [tool.name, tool]));
     const byCase = new Map(
-      this.cases.map((item): [Case, Mapped] => {
+      some.map((item): [Case, Mapped] => {
         const refused = diagnostics.filter(({ span }) => span?.file === `src/${item.id}.ts`).map(({ id }) => id as string);
         return [item, { tool: byName.get(item.id), refused: [...new Set(refused)].sort() }];
       }),

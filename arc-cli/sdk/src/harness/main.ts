@@ -135,7 +135,7 @@ class Call {
     } catch (error) {
       if (tool?.streams) await drain();
       // A getter or proxy of the answer may throw too; that is a result without a JSON form as well.
-      await (error instanceof Unfit ? this.fail("result", error.reason) : this.fail("threw", error));
+      await (error instanceof Unfit ? this.fail("result", error.reason) : this.fail(isResultFault(error) ? "result" : "threw", error));
       return;
     }
     await this.#succeed(outputJson);
@@ -158,6 +158,15 @@ class Call {
       this.#ended = false;
       await this.fail("result", new CodecError(`the answer does not fit a frame of ${FRAME_BYTES_MAX} bytes; write large data to a file with out()`, "OutputTooLarge"));
     }
+  }
+}
+
+/** The SDK's mark on a result that its own schema refuses. What was thrown may throw itself when it is looked at. */
+function isResultFault(error: unknown): boolean {
+  try {
+    return error instanceof Error && Reflect.get(error, Symbol.for("aria.result")) === true;
+  } catch {
+    return false;
   }
 }
 

@@ -16,8 +16,8 @@ export function withoutUndefined(checker: ts.TypeChecker, type: ts.Type): { kept
 }
 
 /**
- * The members of a union in the order they are written. The checker's own order follows the history of its types,
- * so an unrelated file could reorder an enum and with it the interface digest.
+ * The members of a union in the order they are written, or by their text where they are written nowhere. The checker's own
+ * order follows the history of its types, so an unrelated file could reorder an enum and with it the interface digest.
  */
 export function inSourceOrder(checker: ts.TypeChecker, type: ts.UnionType, node: ts.Node): readonly ts.Type[] {
   const written: ts.Type[] = [];
@@ -30,6 +30,7 @@ export function inSourceOrder(checker: ts.TypeChecker, type: ts.UnionType, node:
     ts.forEachChild(child, visit);
   };
   for (const place of [...(type.aliasSymbol?.declarations ?? []), node]) visit(place);
+  if (written.length === 0) return type.types.map((member) => ({ member, text: checker.typeToString(member) })).sort((a, b) => (a.text < b.text ? -1 : 1)).map(({ member }) => member);
   const rank = (member: ts.Type): number => {
     const at = written.indexOf(member);
     return at === -1 ? written.length : at;

@@ -84,7 +84,9 @@ export class ToolFinder {
       const call = ts.isCallExpression(expression) ? expression : undefined;
       const target = call ? call.expression : expression;
       const [isTool, isAria] = [this.#isMark(target, "tool"), this.#isMark(target, "aria")];
-      if (isTool || isAria) this.marks.push({ file: projectPath(this.#reporter.root, node.getSourceFile().fileName), start: decorator.getStart(), end: decorator.getEnd() });
+      // Schemas check each call, so their decorator stays in the code.
+      const works = call?.arguments[0] && ["input", "output"].some((name) => this.#checker.getTypeAtLocation(call.arguments[0] as ts.Node).getProperty(name));
+      if ((isTool && !works) || isAria) this.marks.push({ file: projectPath(this.#reporter.root, node.getSourceFile().fileName), start: decorator.getStart(), end: decorator.getEnd() });
       if (isTool) this.#toolDecorator(decorator, node, call);
       else if (isAria) this.#ariaDecorator(decorator, node, call);
     }
@@ -111,7 +113,8 @@ export class ToolFinder {
       sourceName: access.member,
       nameNode: node.name,
       access,
-      options: this.#options(call?.arguments[0], []),
+      options: this.#options(call?.arguments[0], ["input", "output"]),
+      schemas: call?.arguments[0],
       signatures,
       symbol,
       fallback: [],
@@ -219,7 +222,8 @@ export class ToolFinder {
       sourceName: holder.name.text,
       nameNode: holder.name,
       access: { file: place.file, exportName: place.name, kind: "definition", member: "" },
-      options: this.#options(argument, ["run"]),
+      options: this.#options(argument, ["run", "input", "output"]),
+      schemas: argument,
       signatures,
       symbol,
       fallback: [run, handler],
@@ -231,6 +235,8 @@ export class ToolFinder {
     readonly nameNode: ts.Node;
     readonly access: Access;
     readonly options: readonly OptionLiteral[];
+    /** The options as an expression: its `input` and `output` may be Standard Schema values. */
+    readonly schemas: ts.Expression | undefined;
     readonly signatures: readonly ts.Signature[];
     readonly symbol: ts.Symbol | undefined;
     /** Where else a description may stand. */
@@ -246,8 +252,8 @@ export class ToolFinder {
       this.#reporter.report("ARC1022", found.nameNode, `${found.sourceName} is generic, a caller cannot choose its type argument`, "write the concrete type");
       return;
     }
-    const input = this.#input(signature, found.nameNode);
-    const output = this.#output(signature, found.nameNode);
+    const input = this.#schema(found.schemas, "input") ?? this.#input(signature, found.nameNode);
+    const output = this.#schema(found.schemas, "output") ?? this.#output(signature, found.nameNode);
     if (!input || !output) return;
     const outputDescription = returnsOf(this.#checker, found.symbol);
     const described = proseOf(this.#checker, found.symbol);
@@ -264,6 +270,21 @@ export class ToolFinder {
       outputSpan: spanOf(this.#reporter.root, output.node),
       ...(outputDescription === "" ? {} : { outputDescription }),
     });
+  }
+
+  /** What a Standard Schema value in the options takes (input) or gives (output), by its type; nothing when there is none. */
+  #schema(options: ts.Expression | undefined, side: "input" | "output"): { shapes: Shapes; node: ts.Node } | undefined {
+    const type = options && this.#checker.getTypeAtLocation(options);
+    const option = type?.getProperty(side);
+    if (!options || !option) return undefined;
+    const declaration = option.valueDeclaration;
+    const node = declaration && ts.isPropertyAssignment(declaration) ? declaration.initializer : (declaration ?? options);
+    const types = ["~standard", "types", side].reduce<ts.Type | undefined>((at, name) => {
+      const member = at && this.#checker.getNonNullableType(at).getProperty(name);
+      return member && this.#checker.getTypeOfSymbolAtLocation(member, node);
+    }, this.#checker.getTypeOfSymbolAtLocation(option, node));
+    // TypeScript has said that it is no schema.
+    return { shapes: types ? this.#reader().read([types], node) : { root: { kind: "json" }, named: new Map() }, node };
   }
 
   #input(signature: ts.Signature, at: ts.Node): { shapes: Shapes | undefined; node: ts.Node } | undefined {

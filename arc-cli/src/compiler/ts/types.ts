@@ -99,8 +99,8 @@ export class TypeReader {
     if ((flags & F.BooleanLiteral) !== 0) return { kind: "literal", value: this.#checker.typeToString(type) === "true" };
     if ((flags & (F.Void | F.Undefined | F.Null)) !== 0) return { kind: "null" };
     if ((flags & (F.TemplateLiteral | F.StringMapping)) !== 0) return this.#template(type, node);
-    if ((flags & F.StringLike) !== 0 && (flags & F.Union) === 0) return { kind: "string" };
-    if ((flags & F.NumberLike) !== 0 && (flags & F.Union) === 0) return { kind: "number" };
+    if ((flags & F.StringLike) !== 0) return { kind: "string" };
+    if ((flags & F.NumberLike) !== 0) return { kind: "number" };
     if ((flags & F.NonPrimitive) !== 0) return this.#refuse("ARC1019", type, node, "`object` says nothing about its members", JSON_OBJECT);
     return undefined;
   }
@@ -114,7 +114,10 @@ export class TypeReader {
 
   #template(type: ts.Type, node: ts.Node): Shape {
     const pattern = templatePattern(type);
-    if (pattern !== undefined) return { kind: "string", pattern };
+    return pattern === undefined ? this.#patternless(type, node) : { kind: "string", pattern };
+  }
+
+  #patternless(type: ts.Type, node: ts.Node): Shape {
     return this.#refuse("ARC1023", type, node, `the texts of ${this.#name(type)} have no pattern`, "write `string`, with the rule as @pattern in the member's doc comment");
   }
 
@@ -124,7 +127,8 @@ export class TypeReader {
     if (type.isUnion()) return type.aliasSymbol ? this.#once(type, () => this.#union(type, node)) : this.#union(type, node);
     if (type.isIntersection()) {
       // A brand (`string & { readonly __brand: … }`) is the plain value to everybody but the type checker.
-      const primitive = type.types.find((member) => (member.flags & (F.StringLike | F.NumberLike | F.BooleanLike)) !== 0);
+      const [primitive, second] = type.types.filter((member) => (member.flags & (F.StringLike | F.NumberLike | F.BooleanLike)) !== 0);
+      if (second) return this.#patternless(type, node);
       if (primitive) return this.#shape(primitive, node);
       const opaque = type.types.find((member) => this.#isLibraryType(member, "Date") || this.#isLibraryType(member, "Uint8Array"));
       if (opaque) return this.#shape(opaque, node);
@@ -360,12 +364,16 @@ export class TypeReader {
 
   /** A type of the language that this interface or class extends. */
   #foreignBase(type: ts.Type): ts.Type | undefined {
-    let bases = type.isClassOrInterface() ? this.#checker.getBaseTypes(type) : [];
+    const basesOf = (of: ts.Type): readonly ts.Type[] => {
+      const { target = of } = of as ts.TypeReference;
+      return target.isClassOrInterface() ? this.#checker.getBaseTypes(target) : [];
+    };
+    let bases: readonly ts.Type[] = basesOf(type);
     // Types that extend themselves are an error of the language.
     for (let steps = 0; bases.length > 0 && steps < DEPTH_MAX; steps += 1) {
       const foreign = bases.find((base) => this.#foreignName(base) !== undefined);
       if (foreign) return foreign;
-      bases = bases.flatMap((base) => (base.isClassOrInterface() ? this.#checker.getBaseTypes(base) : []));
+      bases = bases.flatMap(basesOf);
     }
     return undefined;
   }
