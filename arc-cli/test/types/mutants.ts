@@ -125,7 +125,7 @@ export const mutants: readonly Mutant[] = [
     ["docs", "ruleOf(tag.name);\n    if (rule) {", "ruleOf(tag.name);\n    if (rule && tag.name !== \"integer\") {"],
     ["docs", "keywords[tag.name] = value;", "keywords[tag.name] ??= value;"],
     ["docs", 'if (fallback === undefined) report("ARC1070"', 'if (false) report("ARC1070"'],
-    ["docs", 'if (wrong !== undefined) report("ARC1070", wrong);', ""],
+    ["docs", 'if (wrong !== undefined) report', "if (false) report"],
     ["docs", "if (wrong === undefined && rule !== undefined) report", "if (false) report"],
     ["docs", "Object.assign({}, ...comments.map(prose))", "{}"],
     ["docs", "(fallback === undefined ? {} : { default: fallback })", "{}"],

@@ -65,9 +65,9 @@ export function docsOf(comments: readonly Comment[], shape: Shape, report: Repor
     }
   }
   const wrong = contradiction(keywords);
-  if (wrong !== undefined) report("ARC1070", wrong);
+  if (wrong !== undefined) report("ARC1070", wrong, "remove one of them, or write bounds that some value keeps");
   const rule = fallback === undefined ? undefined : broken(fallback, keywords, integer);
-  if (wrong === undefined && rule !== undefined) report("ARC1070", `@default ${JSON.stringify(fallback)} breaks ${rule}`);
+  if (wrong === undefined && rule !== undefined) report("ARC1070", `@default ${JSON.stringify(fallback)} breaks ${rule}`, "write a default that keeps the rule");
   return {
     ...Object.assign({}, ...comments.map(prose)),
     ...(fallback === undefined ? {} : { default: fallback }),
@@ -96,11 +96,11 @@ function ruleOf(name: string): TagRule | undefined {
 
 function readTag(name: string, rule: TagRule, text: string, shape: Shape, report: Report, named: Named): JsonLiteral | undefined {
   if (!kindsOf(shape, named).has(rule.on)) {
-    report("ARC1071", `@${name} says something about ${rule.on}s, this is none`);
+    report("ARC1071", `@${name} says something about ${rule.on}s, this is none`, "remove it, or write it on a member of that kind");
     return undefined;
   }
   const value = parseTag(rule, text);
-  if (value === undefined) report("ARC1070", `@${name} ${text === "" ? "has no value" : `${text} is not ${wanted(rule)}`}`);
+  if (value === undefined) report("ARC1070", `@${name} ${text === "" ? "has no value" : `${text} is not ${wanted(rule)}`}`, `write for example \`@${name}${EXAMPLES[rule.value]}\``);
   return value;
 }
 
@@ -130,6 +130,8 @@ function readPattern(text: string): string | undefined {
     return undefined;
   }
 }
+
+const EXAMPLES = { flag: "", number: " 1", count: " 1", format: " email", pattern: " ^[a-z]+$" } as const;
 
 function wanted(rule: TagRule): string {
   return { flag: "empty or true", number: "a number", count: "a whole number", format: `one of ${[...FORMATS].join(", ")}`, pattern: "a regular expression" }[rule.value];

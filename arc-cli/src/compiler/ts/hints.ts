@@ -22,12 +22,19 @@ export function foreignHint(checker: ts.TypeChecker, name: string, type: ts.Type
   return "write an interface of the data in it: strings, numbers, arrays";
 }
 
+/** For a type that extends one of those. What a generic one holds has no name here. */
+export function heirHint(checker: ts.TypeChecker, type: ts.Type, base: ts.Type): string {
+  const isGeneric = checker.getTypeArguments(type as ts.TypeReference).length > 0;
+  return isGeneric ? "write an interface with what it holds as a member" : `${foreignHint(checker, base.symbol.name, base)} as a member`;
+}
+
 /** For a function: what it gives, since a caller can send that. */
-export function functionHint(checker: ts.TypeChecker, type: ts.Type): string {
+export function functionHint(checker: ts.TypeChecker, type: ts.Type, node: ts.Node): string {
   const [signature] = type.getCallSignatures();
   const result = signature?.getReturnType();
   if (!result || (result.flags & (ts.TypeFlags.Void | ts.TypeFlags.Undefined | ts.TypeFlags.Any | ts.TypeFlags.Unknown)) !== 0) return "take it out: a caller sends data, not code";
-  return `write what it gives: \`${checker.typeToString(result)}\``;
+  const member = ts.isMethodSignature(node) ? `${node.name.getText()}${node.questionToken ? "?" : ""}: ` : "";
+  return `write what it gives: \`${member}${checker.typeToString(result)}\``;
 }
 
 /** For a class: its data alone. */

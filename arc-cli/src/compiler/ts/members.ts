@@ -30,10 +30,20 @@ export function inSourceOrder(checker: ts.TypeChecker, type: ts.UnionType, node:
     ts.forEachChild(child, visit);
   };
   for (const place of [...(type.aliasSymbol?.declarations ?? []), node]) visit(place);
-  if (written.length === 0) return type.types.map((member) => ({ member, text: checker.typeToString(member) })).sort((a, b) => (a.text < b.text ? -1 : 1)).map(({ member }) => member);
+  if (written.length === 0) return byText(checker, type.types);
   const rank = (member: ts.Type): number => {
     const at = written.indexOf(member);
     return at === -1 ? written.length : at;
   };
   return [...type.types].sort((a, b) => rank(a) - rank(b));
+}
+
+/** Members of an enum as they are declared, the rest by their text. */
+function byText(checker: ts.TypeChecker, members: readonly ts.Type[]): readonly ts.Type[] {
+  const keyed = members.map((member) => {
+    const declaration = member.symbol?.valueDeclaration;
+    const text = checker.typeToString(member);
+    return { member, key: declaration && ts.isEnumMember(declaration) ? `${text.split(".")[0]} ${String(declaration.pos).padStart(9, "0")}` : text };
+  });
+  return keyed.sort((a, b) => (a.key < b.key ? -1 : 1)).map(({ member }) => member);
 }

@@ -11,7 +11,7 @@ import { integral, union } from "../union.ts";
 import { aliasAt, chainOf, commentsOf, membersOf } from "./alias.ts";
 import { commentOf, type Comment } from "./comment.ts";
 import { docsOf, isAboutValues } from "./docs.ts";
-import { classHint, foreignHint, functionHint, JSON_OBJECT, JSON_VALUE, listHint, tupleHint } from "./hints.ts";
+import { classHint, foreignHint, functionHint, heirHint, JSON_OBJECT, JSON_VALUE, listHint, tupleHint } from "./hints.ts";
 import { inSourceOrder, withoutUndefined } from "./members.ts";
 import { isOwn, isSdk, type Reporter } from "./place.ts";
 import { Refiner } from "./refine.ts";
@@ -170,13 +170,13 @@ export class TypeReader {
       if (item && (item.flags & ts.TypeFlags.Never) !== 0) return { kind: "tuple", items: [], required: 0, rest: undefined };
       return item ? { kind: "array", items: this.#shape(item, node) } : this.#refuse("ARC1021", type, node, "an array without an item type");
     }
-    if (type.getCallSignatures().length > 0 || type.getConstructSignatures().length > 0) return this.#refuse("ARC1012", type, node, "a function has no JSON form", functionHint(checker, type));
+    if (type.getCallSignatures().length > 0 || type.getConstructSignatures().length > 0) return this.#refuse("ARC1012", type, node, "a function has no JSON form", functionHint(checker, type, node));
     const foreign = this.#foreignName(type);
-    if (foreign === "Function") return this.#refuse("ARC1012", type, node, "a function has no JSON form", functionHint(checker, type));
+    if (foreign === "Function") return this.#refuse("ARC1012", type, node, "a function has no JSON form", functionHint(checker, type, node));
     if (foreign === "Object" || foreign === "{}") return this.#refuse("ARC1019", type, node, `\`${foreign}\` says nothing about its members`, JSON_OBJECT);
     if (foreign !== undefined) return this.#refuse("ARC1015", type, node, `${foreign} has no JSON form`, foreignHint(checker, foreign, type));
     const base = this.#foreignBase(type);
-    if (base !== undefined) return this.#refuse("ARC1015", type, node, `${this.#name(type)} extends ${base.symbol.name}, which has no JSON form`, `${foreignHint(checker, base.symbol.name, base)} as a member`);
+    if (base !== undefined) return this.#refuse("ARC1015", type, node, `${this.#name(type)} extends ${base.symbol.name}, which has no JSON form`, heirHint(checker, type, base));
     return this.#once(type, () => this.#object(type, node));
   }
 
@@ -324,7 +324,7 @@ export class TypeReader {
     return this.#checker.getIndexInfosOfType(type).flatMap((info): IndexRule[] => {
       const at = info.declaration && isOwn(this.#reporter.root, info.declaration.getSourceFile()) ? info.declaration : node;
       if ((info.keyType.flags & ts.TypeFlags.ESSymbolLike) !== 0) {
-        this.#reporter.report("ARC1019", at, "keys that are symbols have no JSON form");
+        this.#reporter.report("ARC1019", at, "keys that are symbols have no JSON form", "use `string` as the key");
         return [];
       }
       // `Record<string, never>`: no further key can be there, which is what a closed object says.
@@ -422,7 +422,8 @@ export class TypeReader {
       if (found) return found;
     }
     const { type: written, name } = node as { type?: ts.Node; name?: ts.Node };
-    return (ts.isMethodSignature(node) || ts.isMethodDeclaration(node) ? name : (written ?? name)) ?? node;
+    if (ts.isMethodSignature(node)) return node;
+    return (ts.isMethodDeclaration(node) ? name : (written ?? name)) ?? node;
   }
 
   /** Where a type is written inside a node, or inside what the names in it stand for. */
