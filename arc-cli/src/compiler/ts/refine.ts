@@ -4,7 +4,7 @@
 import ts from "typescript";
 
 import { chainOf, commentsOf, membersOf, mentions, type Alias } from "./alias.ts";
-import { docsOf } from "./docs.ts";
+import { constraintsIn, docsOf } from "./docs.ts";
 import { kindsOf, type Named } from "./fits.ts";
 import type { Reporter } from "./place.ts";
 import { NO_DOCS, resolve, type Docs, type Shape } from "../shape.ts";
@@ -77,7 +77,10 @@ export class Refiner {
     if (elements.length !== shape.items.length + (shape.rest ? 1 : 0)) return undefined;
     const items = shape.items.map((item, i) => (elements[i] ? this.value(item, elements[i]) : item));
     const last = shape.rest && elements.at(-1);
-    const values = last && itemsOf(chainOf(this.#checker, last).node);
+    const list = last && chainOf(this.#checker, last);
+    // A rule about the rest as a list has no place in a tuple.
+    if (list && commentsOf(this.#checker, list.aliases).some((comment) => constraintsIn(comment).length > 0)) return undefined;
+    const values = list && itemsOf(list.node);
     return { ...shape, items, rest: shape.rest && values ? this.value(shape.rest, values) : shape.rest };
   }
 
