@@ -22,7 +22,7 @@ export const sections: readonly Section[] = [
       { name: "check", summary: "Check the project: types, tools, options", load: async () => (await import("./commands/check.ts")).check },
       { name: "build", summary: "Build the project into a bundle", load: async () => (await import("./commands/build.ts")).build },
       { name: "sign", summary: "Sign a bundle file", load: async () => (await import("./commands/sign.ts")).sign },
-      { name: "key", summary: "Keys that vouch for bundles: new, list, show", load: async () => (await import("./commands/key.ts")).key },
+      { name: "key", summary: "Keys that vouch for bundles: new, list, show, trust, revoke", load: async () => (await import("./commands/key.ts")).key },
       { name: "publish", summary: "Put a bundle into a registry or a directory", load: async () => (await import("./commands/publish.ts")).publish },
       { name: "install", summary: "Get bundles and what they need", load: async () => (await import("./commands/install.ts")).install },
       { name: "inspect", summary: "Show and verify a bundle file", load: async () => (await import("./commands/inspect.ts")).inspect },
@@ -44,7 +44,7 @@ export const sections: readonly Section[] = [
       { name: "audit", summary: "Show what the device decided and did", load: async () => (await import("./commands/audit.ts")).audit },
       { name: "secret", summary: "Values the device adds to requests of tools: set, ls, rm", load: async () => (await import("./commands/secret.ts")).secret },
       { name: "policy", summary: "Which tokens the device grants: list, add, rm", load: async () => (await import("./commands/policy.ts")).policy },
-      { name: "device", summary: "Devices this user knows: init, add, key, use, ls, rm", load: async () => (await import("./commands/device.ts")).device },
+      { name: "device", summary: "Devices and identities: init, add, key, use, ls, rm, renew, credentials, invite, revoke", load: async () => (await import("./commands/device.ts")).device },
     ],
   },
   {

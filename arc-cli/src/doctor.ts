@@ -55,7 +55,7 @@ export function credentials(found: Credentials, now: number): Finding[] {
   const until = new Date(found.notAfter).toISOString().slice(0, 10);
   if (now >= found.notAfter) findings.push(error("ARC2103", 4, about, `its certificate expired on ${until}`, again));
   else if (now < found.notBefore) findings.push(error("ARC2103", 4, about, `its certificate is not valid before ${new Date(found.notBefore).toISOString()}; is this clock right?`));
-  else if (days < EXPIRES_SOON_DAYS) findings.push(warning("ARC2104", about, `its certificate expires in ${days} days, on ${until}`, again));
+  else if (days < EXPIRES_SOON_DAYS) findings.push(warning("ARC2104", about, `its certificate expires in ${days} days, on ${until}`, `arc device renew --context ${found.context}`));
   else findings.push(ok("ARC2104", about, `certificate valid until ${until}`));
   return findings;
 }

@@ -15,6 +15,6 @@ export async function explanations(): Promise<ReadonlyMap<string, Explanation>> 
 
 /** Every page, as written. */
 export async function allExplanations(): Promise<Explanation[]> {
-  const [{ own }, { device }, { tokens }, compiler] = await Promise.all([import("./explanations/own.ts"), import("./explanations/device.ts"), import("./explanations/tokens.ts"), import("./compiler/diagnostics.ts")]);
-  return [...compiler.explanations, ...own, ...device, ...tokens];
+  const [{ own }, { device }, { tokens }, { trust }, compiler] = await Promise.all([import("./explanations/own.ts"), import("./explanations/device.ts"), import("./explanations/tokens.ts"), import("./explanations/trust.ts"), import("./compiler/diagnostics.ts")]);
+  return [...compiler.explanations, ...own, ...device, ...tokens, ...trust];
 }

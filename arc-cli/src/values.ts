@@ -70,6 +70,19 @@ export function since(text: string, now: number): string {
   return new Date(time).toISOString();
 }
 
+/** A digest as arc and devices print it: `sha256:` and 64 lower-case hex digits. */
+export function sha256Digest(text: string): string {
+  if (!/^sha256:[0-9a-f]{64}$/.test(text)) throw new Error("must be sha256: and 64 lower-case hex digits");
+  return text;
+}
+
+/** An RFC 3339 time, or the beginning of a day in UTC; the result is RFC 3339 in UTC. */
+export function endOfTime(text: string): string {
+  const time = /^\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?$/.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(time)) throw new Error("must be a date such as 2027-01-01, or a time such as 2027-01-01T12:00:00Z");
+  return new Date(time).toISOString();
+}
+
 function pair(text: string): Pair | undefined {
   const at = text.indexOf("=");
   return at < 1 ? undefined : { name: text.slice(0, at), value: text.slice(at + 1) };

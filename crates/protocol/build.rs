@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "aria/v1/policy.proto",
         "aria/v1/secrets.proto",
         "aria/v1/tools.proto",
+        "aria/v1/trust.proto",
         "quilt/v1/sync_engine.proto",
     ];
     println!("cargo:rerun-if-changed=proto");

@@ -20,7 +20,7 @@ export async function bootToFirstAnswer(bundle: string, tool: string, input: unk
   try {
     const rootMounted = Number(/mounted read-only after ([0-9.]+) s/.exec(vm.console)?.[1] ?? Number.NaN);
     const start = performance.now();
-    for (const args of [["upload", bundle], ["invoke", tool, "--input", JSON.stringify(input)]]) {
+    for (const args of [["sign", bundle], ["upload", bundle], ["invoke", tool, "--input", JSON.stringify(input)]]) {
       const done = await vm.arc(args);
       if (done.code !== 0) throw new Error(`arc ${args[0]} in the machine: exit ${done.code}\n${done.stderr}`);
     }

@@ -46,6 +46,8 @@ export async function door(clock: Clock, table: Table, count: number): Promise<v
       if (done.code !== 0) throw new Error(`arc invoke: exit ${done.code}\n${done.stderr}`);
       return (JSON.parse(done.stdout) as { micros: number[] }).micros;
     };
+    const signed = await host.arc(["sign", join(clock.work, "door.aria")]);
+    if (signed.code !== 0) throw new Error(`arc sign: exit ${signed.code}\n${signed.stderr}`);
     const uploaded = await host.arc(["upload", join(clock.work, "door.aria")]);
     if (uploaded.code !== 0) throw new Error(`arc upload: exit ${uploaded.code}\n${uploaded.stderr}`);
     // The floor before, between and after, so that it is of the same minute.

@@ -35,6 +35,8 @@ async function clientToAnswer(table: Table, bundle: string): Promise<void> {
   const cold = (reference: string): number => table.rows.find((row) => row.goal === "G2" && row.reference.startsWith(reference))?.reference_value ?? Number.NaN;
   const host = await startHost();
   try {
+    const signed = await host.arc(["sign", bundle]);
+    if (signed.code !== 0) throw new Error(`arc sign: exit ${signed.code}\n${signed.stderr}`);
     const uploaded = await host.arc(["upload", bundle]);
     if (uploaded.code !== 0) throw new Error(`arc upload: exit ${uploaded.code}\n${uploaded.stderr}`);
     const samples = await invokeTimes(host, "weather.forecast", { city: "Oslo" }, rounds(40));

@@ -1,7 +1,7 @@
 // `.aria` files put together byte by byte, right and wrong. What is right comes from the description alone: nothing here shares code
 // with arc's writer or the device's reader.
 
-import { createHash } from "node:crypto";
+import { createHash, createPublicKey, type KeyObject, sign } from "node:crypto";
 
 export interface Entry {
   name: string;
@@ -99,7 +99,64 @@ export function parts(name: string, version = "1.0.0"): Parts {
 
 const describe = (mediaType: string, bytes: Uint8Array): Record<string, unknown> => ({ mediaType, digest: `sha256:${sha256(bytes)}`, size: bytes.length });
 
-export function bundle(from: Parts): Uint8Array {
+/** A signature to be: by whom, and what stands in the signature instead of the right bytes. */
+export interface Signer {
+  key: KeyObject;
+  signature?: Uint8Array;
+  statement?: (statement: Record<string, unknown>) => unknown;
+}
+
+/** Canonical JSON of values that have neither fractions nor text beyond ASCII. */
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const members = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${members.map(([key, member]) => `${JSON.stringify(key)}:${canonical(member)}`).join(",")}}`;
+}
+
+/** `sha256:<hex>` of the DER SubjectPublicKeyInfo. */
+export const keyId = (key: KeyObject): string => `sha256:${sha256(new Uint8Array((key.type === "private" ? createPublicKey(key) : key).export({ type: "spki", format: "der" })))}`;
+
+interface Tool {
+  name: string;
+  tokens: string[];
+  egress: string[];
+  secrets: string[];
+  [key: string]: unknown;
+}
+
+function digestOf(manifest: Record<string, unknown>, view: (tool: Tool) => unknown): string {
+  const tools = [...(manifest.tools as Tool[])].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return `sha256:${sha256(utf8(canonical({ tools: tools.map(view) })))}`;
+}
+
+/** The authority digest, as the description has it. */
+export const authority = (manifest: Record<string, unknown>): string =>
+  digestOf(manifest, ({ name, tokens, egress, secrets, spawn, approval }) => ({ name, tokens: [...tokens].sort(), egress: [...egress].sort(), secrets: [...secrets].sort(), spawn, approval }));
+
+/** The blobs of a bundle's signatures and the index entry that names them. */
+function signatures(manifest: Record<string, unknown>, imageBytes: Uint8Array, signers: readonly Signer[]): { entry: Record<string, unknown>; blobs: Uint8Array[] } {
+  const interfaceDigest = digestOf(manifest, ({ name, title, description, input, output, annotations }) => ({ name, title, description, input, output, annotations }));
+  const statement = {
+    _type: "https://in-toto.io/Statement/v1", subject: [{ name: `${manifest.name}@${manifest.version}`, digest: { sha256: sha256(imageBytes) } }],
+    predicateType: "urn:aria:bundle:v1", predicate: { name: manifest.name, version: manifest.version, interfaceDigest, authorityDigest: authority(manifest) },
+  };
+  const payload = utf8(JSON.stringify(signers[0]?.statement?.(statement) ?? statement));
+  const payloadType = "application/vnd.in-toto+json";
+  const message = Buffer.concat([utf8(`DSSEv1 ${payloadType.length} ${payloadType} ${payload.length} `), payload]);
+  const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
+  const signed = signers.map(({ key, signature }) => ({ keyid: keyId(key), sig: base64(signature ?? sign(null, message, key)) }));
+  const envelope = utf8(JSON.stringify({ payloadType, payload: base64(payload), signatures: signed }));
+  const empty = utf8("{}");
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  const image = utf8(JSON.stringify({
+    schemaVersion: 2, mediaType, artifactType: "application/vnd.aria.signature.v1", config: describe("application/vnd.oci.empty.v1+json", empty),
+    layers: [describe("application/vnd.dsse.envelope.v1+json", envelope)], subject: describe(mediaType, imageBytes),
+  }));
+  return { entry: { ...describe(mediaType, image), artifactType: "application/vnd.aria.signature.v1" }, blobs: [image, envelope, empty] };
+}
+
+export function bundle(from: Parts, signers: readonly Signer[] = []): Uint8Array {
   const manifest = { ...from.manifest };
   manifest.files ??= from.files.filter((entry) => (entry.type ?? "0") === "0").map((entry) => ({ path: entry.name, size: entry.body.length, sha256: sha256(entry.body) }));
   const bytes = (value: string | Uint8Array): Uint8Array => (typeof value === "string" ? utf8(value) : value);
@@ -116,8 +173,10 @@ export function bundle(from: Parts): Uint8Array {
     schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json",
     manifests: [{ ...describe("application/vnd.oci.image.manifest.v1+json", imageBytes), annotations: { "org.opencontainers.image.ref.name": manifest.version, "org.opencontainers.image.title": manifest.name } }],
   };
+  const vouched = signers.length === 0 ? undefined : signatures(manifest, imageBytes, signers);
+  if (vouched !== undefined) (index.manifests as Record<string, unknown>[]).push(vouched.entry);
   const indexText = JSON.stringify(from.index?.(index) ?? index);
-  const blobs = [imageBytes, config, layer].map((blob) => file(`blobs/sha256/${sha256(blob)}`, blob)).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const blobs = [imageBytes, config, layer, ...(vouched?.blobs ?? [])].map((blob) => file(`blobs/sha256/${sha256(blob)}`, blob)).sort((a, b) => (a.name < b.name ? -1 : 1));
   const entries = [file("oci-layout", '{"imageLayoutVersion":"1.0.0"}'), file("index.json", bytes(from.indexText?.(indexText) ?? indexText)), ...blobs];
   return tar(from.entries?.(entries) ?? entries, from.outer);
 }

@@ -135,6 +135,7 @@ describe("a bundle", () => {
       const made = parts("taken");
       made.manifest.description = text;
       writeFileSync(path("taken.aria"), bundle(made));
+      expect((await host.arc(["sign", path("taken.aria")])).code).toBe(0);
       const done = await host.arc(["--json", "upload", path("taken.aria")]);
       if (index === 0) expect(done.code).toBe(0);
       else expect({ exit: done.code, code: body(done).error?.code }).toEqual({ exit: 6, code: "VERSION_TAKEN" });

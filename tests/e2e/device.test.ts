@@ -31,6 +31,7 @@ function work(): string {
 async function upload(machine: Vm, name: string, version: string): Promise<void> {
   const file = join(work(), `${name}-${version}.aria`);
   writeFileSync(file, versionBundle(name, version));
+  await arc(machine, ["sign", file]);
   await arc(machine, ["upload", file]);
 }
 
@@ -93,6 +94,7 @@ test("a data disk that fills up is an error for the upload, not for the device",
   await upload(machine, "first", "1.0.0");
   const file = join(work(), "big-1.0.0.aria");
   writeFileSync(file, versionBundle("big", "1.0.0", [{ path: "src/noise.bin", bytes: crypto.getRandomValues(new Uint8Array(2 ** 16)) }, ...Array.from({ length: 60 }, (_, index) => ({ path: `src/n${index}.bin`, bytes: new Uint8Array(2 ** 20).fill(index) }))]));
+  await arc(machine, ["sign", file]);
   const refused = await machine.arc(["upload", file, "--json"]);
   expect(refused.code).not.toBe(0);
   expect(refused.stdout + refused.stderr).toMatch(/STORAGE|SPACE|QUOTA|FULL|EXHAUSTED/i);

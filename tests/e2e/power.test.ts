@@ -39,6 +39,11 @@ function file(name: string, version: string, megabytes: number[]): string {
   return path;
 }
 
+async function upload(machine: Vm, path: string): Promise<void> {
+  await arc(machine, ["sign", path]);
+  await arc(machine, ["upload", path]);
+}
+
 /** Every listed bundle must be whole: its tool runs and says what it is. */
 async function checkConsistent(machine: Vm, acknowledged: string[]): Promise<void> {
   const listed = await list(machine);
@@ -50,6 +55,7 @@ async function checkConsistent(machine: Vm, acknowledged: string[]): Promise<voi
 async function uploadUntilCut(machine: Vm, files: [string, string][], afterMs: number, cut: CutOptions): Promise<string[]> {
   const acknowledged: string[] = [];
   let dark = false;
+  for (const [, path] of files) await arc(machine, ["sign", path]);
   const uploads = (async () => {
     for (const [name, path] of files) {
       if (dark) return;
@@ -67,7 +73,7 @@ async function uploadUntilCut(machine: Vm, files: [string, string][], afterMs: n
 
 test("an acknowledged upload survives a cut that comes right after it", async () => {
   vm = await Vm.start({ powerLoss: true });
-  await arc(vm, ["upload", file("solid", "1.0.0", [2])]);
+  await upload(vm, file("solid", "1.0.0", [2]));
   await vm.cut();
   await vm.boot();
   await checkConsistent(vm, ["solid"]);
@@ -76,12 +82,13 @@ test("an acknowledged upload survives a cut that comes right after it", async ()
 
 test("a cut during an upload leaves the old state, and the same upload works afterwards", async () => {
   vm = await Vm.start({ powerLoss: true });
-  await arc(vm, ["upload", file("before", "1.0.0", [])]);
+  await upload(vm, file("before", "1.0.0", []));
   const half = file("half", "1.0.0", [60, 60]);
-  const upload = vm.arc(["upload", half]);
+  await arc(vm, ["sign", half]);
+  const uploading = vm.arc(["upload", half]);
   await Bun.sleep(1500);
   await vm.cut();
-  expect((await upload).code).not.toBe(0);
+  expect((await uploading).code).not.toBe(0);
   await vm.boot();
   expect((await list(vm)).map((bundle) => bundle.name)).toEqual(["before"]);
   await checkConsistent(vm, ["before"]);
@@ -113,10 +120,10 @@ test("cuts at arbitrary moments, with some unflushed writes surviving in no orde
 test("self-check: without flushes the same check sees the acknowledged upload lost", async () => {
   vm = await Vm.start({ powerLoss: true });
   const machine = vm;
-  await arc(machine, ["upload", file("solid", "1.0.0", [])]);
+  await upload(machine, file("solid", "1.0.0", []));
   await Bun.sleep(1000);
   machine.ignoreFlushes();
-  await arc(machine, ["upload", file("fragile", "1.0.0", [])]);
+  await upload(machine, file("fragile", "1.0.0", []));
   expect(machine.diskState.unflushedBytes).toBeGreaterThan(0);
   expect(await machine.cut()).toBeGreaterThan(0);
   await machine.boot();

@@ -20,6 +20,7 @@ beforeAll(async () => {
     { name: "quick", body: `return "quick";` },
   ]);
   writeFileSync(join(dir, "slow.aria"), slow);
+  await arc(vm, ["sign", join(dir, "slow.aria")]);
   await arc(vm, ["upload", join(dir, "slow.aria")]);
 }, 600_000);
 afterAll(async () => {
@@ -64,6 +65,7 @@ test("a bundle larger than ariad's memory limit is uploaded and its tool answers
   const path = join(dir, "large.aria");
   writeFileSync(path, versionBundle("large", "1.0.0", noise([100, 100])));
   expect(statSync(path).size).toBeGreaterThan(2 * ariadMemoryMb * 2 ** 20);
+  await arc(vm, ["sign", path]);
   await arc(vm, ["upload", path]);
   expect(JSON.parse(await arc(vm, ["invoke", "large.version"]))).toBe("1.0.0");
   expect(vm.console).not.toMatch(/ariad (was ended|exited)|Out of memory|oom-kill/);

@@ -4,9 +4,9 @@ import { UserError } from "../errors.ts";
 import type { Bundle } from "../gen/aria/v1/bundles_pb.ts";
 
 export function bundleJson(bundle: Bundle): Record<string, unknown> {
-  const { name, version, digest, interfaceDigest, authorityDigest, sizeBytes, installedAt, tools, description, active, pinned, deprecated } = bundle;
+  const { name, version, digest, interfaceDigest, authorityDigest, sizeBytes, installedAt, tools, description, active, pinned, deprecated, publisher, signer, blocked } = bundle;
   const dependencies = bundle.dependencies.map(({ name, version }) => ({ name, version }));
-  return { name, version, digest, interfaceDigest, authorityDigest, sizeBytes, installedAt, tools, description, active, pinned, deprecated, dependencies };
+  return { name, version, digest, interfaceDigest, authorityDigest, sizeBytes, installedAt, tools, description, active, pinned, deprecated, dependencies, publisher: publisher || null, signer: signer || null, blocked: blocked || null };
 }
 
 /** `NAME` or `NAME@VERSION`; an absent version is empty. */

@@ -14,6 +14,7 @@ import { Node } from "../gen/aria/v1/node_pb.ts";
 import { Policy } from "../gen/aria/v1/policy_pb.ts";
 import { Secrets } from "../gen/aria/v1/secrets_pb.ts";
 import { Tools } from "../gen/aria/v1/tools_pb.ts";
+import { Trust } from "../gen/aria/v1/trust_pb.ts";
 import { UserError } from "../errors.ts";
 import { deviceError, errorCode, refusedCertificate } from "./status.ts";
 
@@ -48,6 +49,7 @@ export interface Device {
   readonly audit: Client<typeof Audit>;
   readonly leases: Client<typeof Leases>;
   readonly secrets: Client<typeof Secrets>;
+  readonly trust: Client<typeof Trust>;
   /** Turns a failure of a call on this connection into an error for people. */
   explain(error: unknown, doing: string): Promise<UserError>;
   close(): void;
@@ -86,6 +88,7 @@ export async function openDevice(target: Target, signal: AbortSignal, doing: str
     audit: createClient(Audit, transport),
     leases: createClient(Leases, transport),
     secrets: createClient(Secrets, transport),
+    trust: createClient(Trust, transport),
     explain: (error, what) => explain(error, what, target, signal),
     close,
   };

@@ -6,7 +6,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { recipe, type Piece } from "../bundle/recipe.ts";
 import type { Context } from "../command.ts";
 import { DeviceError, Exit, UserError } from "../errors.ts";
-import type { Bundle } from "../gen/aria/v1/bundles_pb.ts";
+import type { AuthorityDiff, Bundle } from "../gen/aria/v1/bundles_pb.ts";
 import { bytesText } from "../table.ts";
 import { chunksOf, type HashedFile, openHashed } from "./blobs.ts";
 import type { Device } from "./channel.ts";
@@ -22,17 +22,29 @@ export interface Delivered {
   readonly alreadyPresent: boolean;
   /** Bytes of blobs or file that went over the wire. */
   readonly sentBytes: number;
+  /** What it may touch more or less than the version before. */
+  readonly authority: AuthorityDiff | undefined;
 }
 
+/** What is wanted beside the installation. */
+export interface Wishes {
+  /** The authority digest that may be wider than the installed version's; empty: none. */
+  readonly acceptAuthority: string;
+  /** Judge it, install nothing. */
+  readonly dryRun: boolean;
+}
+
+const NO_WISHES: Wishes = { acceptAuthority: "", dryRun: false };
+
 /** Sends a bundle file to the chosen device. */
-export async function deliver(path: string, contextName: string | undefined, context: Context): Promise<Delivered> {
+export async function deliver(path: string, contextName: string | undefined, context: Context, wishes: Wishes = NO_WISHES): Promise<Delivered> {
   const file = await openHashed(path, "bundle");
   const sent = { bytes: 0 };
   try {
     const pieces = await recipe(file.handle, Number(file.sizeBytes));
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await withDevice(contextName, context, `upload ${basename(path)}`, (device) => send(device, file, pieces, sent, context));
+        return await withDevice(contextName, context, `upload ${basename(path)}`, (device) => send(device, file, pieces, sent, context, wishes));
       } catch (error) {
         if (!(error instanceof UserError && error.code === "ARC3001") || attempt === ATTEMPTS_MAX || pieces === undefined || sent.bytes === 0) throw error;
         context.ui.note("the connection broke; going on where the device stopped");
@@ -43,7 +55,7 @@ export async function deliver(path: string, contextName: string | undefined, con
   }
 }
 
-async function send(device: Device, file: HashedFile, pieces: readonly Piece[] | undefined, sent: { bytes: number }, context: Context): Promise<Delivered> {
+async function send(device: Device, file: HashedFile, pieces: readonly Piece[] | undefined, sent: { bytes: number }, context: Context, wishes: Wishes): Promise<Delivered> {
   const { ui, signal } = context;
   const bar = ui.progress(basename(file.path), Number(file.sizeBytes), bytesText);
   const count = (bytes: number): void => {
@@ -51,21 +63,21 @@ async function send(device: Device, file: HashedFile, pieces: readonly Piece[] |
     bar.advance(bytes);
   };
   try {
-    const answer = pieces === undefined ? undefined : await sendPieces(device, file, pieces, count, signal);
-    const { bundle, alreadyPresent } = answer ?? (await sendWhole(device, file, count, signal));
-    return { bundle, alreadyPresent, sentBytes: sent.bytes };
+    const answer = pieces === undefined ? undefined : await sendPieces(device, file, pieces, count, signal, wishes);
+    const { bundle, alreadyPresent, authority } = answer ?? (await sendWhole(device, file, count, signal, wishes));
+    return { bundle, alreadyPresent, authority, sentBytes: sent.bytes };
   } finally {
     bar.end();
   }
 }
 
 type Count = (bytes: number) => void;
-type Answer = { readonly bundle?: Bundle | undefined; readonly alreadyPresent: boolean };
+type Answer = { readonly bundle?: Bundle | undefined; readonly alreadyPresent: boolean; readonly authority?: AuthorityDiff | undefined };
 
 /** Undefined: the device is older and takes whole files alone. */
-async function sendPieces(device: Device, file: HashedFile, pieces: readonly Piece[], count: Count, signal: AbortSignal): Promise<Answer | undefined> {
+async function sendPieces(device: Device, file: HashedFile, pieces: readonly Piece[], count: Count, signal: AbortSignal, wishes: Wishes): Promise<Answer | undefined> {
   const { sha256, sizeBytes } = file;
-  const request = { file: { sha256, sizeBytes }, pieces: pieces.map(pieceMessage) };
+  const request = { file: { sha256, sizeBytes }, pieces: pieces.map(pieceMessage), ...wishes };
   for (let round = 0; round < ROUNDS_MAX; round += 1) {
     let answer;
     try {
@@ -102,9 +114,9 @@ async function putPiece(device: Device, file: HashedFile, piece: Extract<Piece, 
   await device.blobs.putBlob(parts(), { signal });
 }
 
-async function sendWhole(device: Device, file: HashedFile, count: Count, signal: AbortSignal): Promise<Answer> {
+async function sendWhole(device: Device, file: HashedFile, count: Count, signal: AbortSignal, wishes: Wishes): Promise<Answer> {
   async function* parts() {
-    yield { part: { case: "start" as const, value: { file: { sha256: file.sha256, sizeBytes: file.sizeBytes } } } };
+    yield { part: { case: "start" as const, value: { file: { sha256: file.sha256, sizeBytes: file.sizeBytes }, ...wishes } } };
     for await (const chunk of chunksOf(file.handle)) {
       yield { part: { case: "chunk" as const, value: chunk } };
       count(chunk.byteLength);

@@ -5,45 +5,54 @@ import { readFile, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { fingerprint, splitAddress } from "../client/address.ts";
 import { keySha256 } from "../client/der.ts";
+import type { Target } from "../client/channel.ts";
 import { contextKey, operatorKey } from "../client/keys.ts";
-import { command, flag, group, option, positional } from "../command.ts";
+import { type Context, command, flag, group, option, positional } from "../command.ts";
 import { chooseContext, configDir, contextName, loadConfig, updateConfig } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { escapeLine } from "../escape.ts";
 import { table } from "../table.ts";
+import { type AuthorKey, DEFAULT_KEY } from "../trust/keys.ts";
+import { credentials, invite, renew, revoke } from "./identities.ts";
 
 const subject = option({ value: "NAME", help: "How the device calls this identity; absent: user@host" });
 const DEFAULT_SOCKET = "/run/aria/api.sock";
 
 /** Only enrolling needs a connection; the other commands of this group start without the gRPC client. */
-const client = () => import("../client/enrol.ts");
+const client = async () => ({ ...(await import("../client/enrol.ts")), ...(await import("../client/session.ts")), ...(await import("../client/signers.ts")) });
 
 const init = command({
   name: "init",
   summary: "Enrol with the device on this machine, over its socket",
-  description: "Needs root or the group `aria`. Makes a key, has the device certify it, stores it as a context and chooses it.",
+  description:
+    "Needs root or the group `aria`. Makes a key, has the device certify it, stores it as a context and chooses it. Makes the signing key called default when there is none, and has the device take bundles that it signed.",
   args: {
     socket: option({ value: "PATH", help: "Socket of the device", default: DEFAULT_SOCKET }),
     name: option({ value: "NAME", help: "Name of the context", default: "local" }),
     subject,
   },
   examples: ["arc device init", "arc device init --socket /run/aria/api.sock --name dev"],
-  async run({ socket, name, subject }, { ui, env, cwd, signal }) {
-    const { enrol, storeContext } = await client();
+  async run({ socket, name, subject }, whole) {
+    const { ui, env, cwd, signal } = whole;
+    const { authorKey, enrol, storeContext } = await client();
     const dir = configDir(env);
     const key = await contextKey(dir, contextName(name));
-    const answer = await enrol({ kind: "socket", path: socket }, key, subject, signal, `enrol over ${socket}`);
+    const author = await authorKey(dir);
+    const target = { kind: "socket" as const, path: socket };
+    const answer = await enrol(target, key, subject, signal, `enrol over ${socket}`);
     const place = answer.listen === "" ? { address: "", socket: resolve(cwd, socket) } : { address: localAddress(answer.listen) };
     await storeContext(dir, name, key, answer, place, () => true);
-    const data = { context: name, node: answer.nodeId, address: place.address, role: answer.role, current: true };
-    ui.done(data, () => `enrolled with ${escapeLine(answer.nodeId)} as ${escapeLine(answer.role)}; context ${name} is the current one`);
+    const signer = await trusted(target, author, answer.certificatePem, whole);
+    const data = { context: name, node: answer.nodeId, address: place.address, role: answer.role, current: true, signer };
+    ui.done(data, () => [`enrolled with ${escapeLine(answer.nodeId)} as ${escapeLine(answer.role)}; context ${name} is the current one`, ...signerLine(signer)].join("\n"));
   },
 });
 
 const add = command({
   name: "add",
   summary: "Enrol with a device over the network",
-  description: "The device must have been given the hash of this user's key (`arc device key`), and prints the fingerprint of its authority on its console.",
+  description:
+    "The device must have been given the hash of this user's key (`arc device key`), and prints the fingerprint of its authority on its console. Makes the signing key called default when there is none, and has the device take bundles that it signed.",
   args: {
     name: positional({ value: "NAME", help: "Name of the context" }),
     address: option({ value: "HOST:PORT", help: "Where the device listens", parse: (text) => (splitAddress(text), text) }),
@@ -51,13 +60,15 @@ const add = command({
     subject,
   },
   examples: ["arc device add kitchen --address 192.168.1.20:7600 --fingerprint 3fb1…"],
-  async run({ name, address, fingerprint: wanted, subject }, { ui, env, signal }) {
+  async run({ name, address, fingerprint: wanted, subject }, whole) {
+    const { ui, env, signal } = whole;
     if (address === undefined) throw missing("--address HOST:PORT");
     if (wanted === undefined) throw missing("--fingerprint SHA256");
-    const { enrol, pinnedTarget, storeContext } = await client();
+    const { authorKey, contextTarget, enrol, pinnedTarget, storeContext } = await client();
     const dir = configDir(env);
     contextName(name);
     const { pem } = await operatorKey(dir);
+    const author = await authorKey(dir);
     const doing = `enrol with ${address}`;
     const answer = await unlessUnexpected(async () => {
       const target = await pinnedTarget(address, wanted, pem, subject, signal, doing);
@@ -65,8 +76,10 @@ const add = command({
     });
     const config = await storeContext(dir, name, pem, answer, { address }, (before) => before.current === undefined);
     const current = config.current === name;
-    const data = { context: name, node: answer.nodeId, address, role: answer.role, current };
-    ui.done(data, () => `enrolled with ${escapeLine(answer.nodeId)} as ${escapeLine(answer.role)}; context ${name}${current ? " is the current one" : ""}`);
+    // The connection of the enrolment may do nothing else; from here on the certificate counts.
+    const signer = await trusted(await contextTarget(chooseContext(config, dir, name)), author, answer.certificatePem, whole);
+    const data = { context: name, node: answer.nodeId, address, role: answer.role, current, signer };
+    ui.done(data, () => [`enrolled with ${escapeLine(answer.nodeId)} as ${escapeLine(answer.role)}; context ${name}${current ? " is the current one" : ""}`, ...signerLine(signer)].join("\n"));
   },
 });
 
@@ -145,9 +158,31 @@ const remove = command({
 
 export const device = group({
   name: "device",
-  summary: "Devices this user knows: init, add, key, use, ls, rm",
-  commands: [init, add, key, use, ls, remove],
+  summary: "Devices and identities: init, add, key, use, ls, rm, renew, credentials, invite, revoke",
+  commands: [init, add, key, use, ls, remove, renew, credentials, invite, revoke],
 });
+
+interface OwnSigner {
+  readonly keyId: string;
+  readonly publisher: string;
+}
+
+/** Makes the author's key one of the device's signers. The enrolment stands whatever becomes of this, so a failure is a warning. */
+async function trusted(target: Target, author: AuthorKey, certificatePem: string, { ui, signal }: Context): Promise<OwnSigner | null> {
+  const { subjectOf, trustOwnKey, withTarget } = await client();
+  try {
+    const publisher = await withTarget(target, signal, "trust a key", (device) => trustOwnKey(device, author, subjectOf(certificatePem), signal));
+    return { keyId: author.keyId, publisher };
+  } catch (error) {
+    if (!(error instanceof UserError) || signal.aborted) throw error;
+    ui.warn(`the device takes no bundle signed by ${author.keyId}: ${error.message}`);
+    return null;
+  }
+}
+
+function signerLine(signer: OwnSigner | null): string[] {
+  return signer === null ? [] : [`it takes bundles signed by ${signer.keyId} (${DEFAULT_KEY}), of ${escapeLine(signer.publisher)}`];
+}
 
 /** Before enrolment a refused certificate means that the device does not expect this key (any more). */
 async function unlessUnexpected<T>(enrolment: () => Promise<T>): Promise<T> {

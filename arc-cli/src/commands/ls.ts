@@ -18,8 +18,8 @@ export const ls = command({
     ui.done(bundles.map(bundleJson), () => {
       if (bundles.length === 0) return "no bundle is installed";
       const now = Date.now();
-      const rows = bundles.map((bundle) => [bundle.name, bundle.version, callsText(bundle), bytesText(Number(bundle.sizeBytes)), ago(bundle.installedAt, now), bundle.tools.map((tool) => (tool.includes(".") ? tool : `${bundle.name}.${tool}`)).join(" ")]);
-      return table(["NAME", "VERSION", "CALLS", "SIZE", "INSTALLED", "TOOLS"], rows);
+      const rows = bundles.map((bundle) => [bundle.name, bundle.version, callsText(bundle), bytesText(Number(bundle.sizeBytes)), ago(bundle.installedAt, now), bundle.tools.map((tool) => (tool.includes(".") ? tool : `${bundle.name}.${tool}`)).join(" "), bundle.blocked === "" ? bundle.publisher : `not called: ${bundle.blocked}`]);
+      return table(["NAME", "VERSION", "CALLS", "SIZE", "INSTALLED", "TOOLS", "PUBLISHER"], rows);
     });
   },
 });

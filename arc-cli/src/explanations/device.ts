@@ -8,7 +8,7 @@ const calls: Rows = [
   ["CREDENTIAL_MISSING", "no credential", "The call came without an identity the device knows. Over the socket only root and the group `aria` are let in.", "arc device init"],
   ["CREDENTIAL_REVOKED", "credential revoked", "The key of this connection was revoked by an administrator. It is refused at once, also on open connections."],
   ["CREDENTIAL_UNKNOWN", "no such credential", "No enrolled key has this hash or subject."],
-  ["ROLE", "role too small", "The identity is known, but its role does not allow this method: callers run tools, operators also install bundles and run programs, administrators also manage identities."],
+  ["ROLE", "role too small", "The identity is known, but its role does not allow this method: callers run tools, operators also install bundles, run programs, decide whose bundles are taken and invite and revoke identities, administrators also those of administrators."],
   ["ROLE_UNKNOWN", "no such role", "Roles are admin, operator and caller."],
   ["ENROLMENT_CLOSED", "enrolment is closed", "Over the network a device accepts one enrolment, within its window, from exactly the key whose hash it was given.", "arc device key"],
   ["CSR_INVALID", "signing request is wrong", "The request is no PKCS #10 for an ECDSA P-256 key, or its self-signature does not hold."],

@@ -54,7 +54,7 @@ const rows: readonly (readonly [code: string, title: string, text: string, ...fi
   ["ARC2101", "no device", "No context is current, so nothing about a device could be checked.", "arc device init"],
   ["ARC2102", "credentials incomplete", "A file of the context is missing, unreadable, or its key does not belong to its certificate.", "arc device init"],
   ["ARC2103", "certificate not valid now", "The client certificate has expired or is not valid yet by this machine's clock. The device refuses it.", "arc device init"],
-  ["ARC2104", "certificate expires soon", "Enrol again before it does; the key is kept.", "arc device init"],
+  ["ARC2104", "certificate expires soon", "Renew it before it does; the key is kept unless --new-key is said.", "arc device renew"],
   ["ARC2105", "key readable by others", "Whoever reads the key is you to the device. arc writes keys readable by their owner alone."],
   ["ARC2106", "device answers", "Identity, version and role as the device states them."],
   ["ARC2107", "clocks differ", "Certificates and logs depend on time. Small differences only confuse logs; half a day makes certificates invalid."],

@@ -24,7 +24,10 @@ afterAll(() => {
 test("init over the socket stores a context that works over TLS", async () => {
   const ran = await arc(["device", "init", "--socket", socket, "--name", "dev", "--json"], { env });
   expect(ran.stderr).toBe("");
-  expect(ran.json().data).toEqual({ context: "dev", node: "fake-1", address: device.listen, role: "operator", current: true });
+  const [own] = (await arc(["key", "list", "--json"], { env })).json().data;
+  const { defaultSubject } = await import("../../src/client/enrol.ts");
+  expect(ran.json().data).toEqual({ context: "dev", node: "fake-1", address: device.listen, role: "operator", current: true, signer: { keyId: own.keyId, publisher: defaultSubject() } });
+  expect(device.signers.map(({ keyId }) => keyId)).toEqual([own.keyId]);
   const config = JSON.parse(readFileSync(join(dir, "arc/config.json"), "utf8"));
   expect(config).toEqual({ current: "dev", contexts: { dev: { address: device.listen, node: "fake-1", ca: "contexts/dev/ca.pem", certificate: "contexts/dev/client.pem", key: "contexts/dev/client.key" } } });
   for (const file of ["client.key", "client.pem", "ca.pem"]) expect(statSync(join(dir, "arc/contexts/dev", file)).mode & 0o777).toBe(0o600);
@@ -75,7 +78,7 @@ test("add pins the authority by fingerprint and uses the operator's key", async 
   expect((await arc(["device", "ls", "--json"], { env: own })).json().data).toEqual([]);
   const spelled = `SHA256:${device.authority.fingerprint.toUpperCase().replace(/..(?=.)/g, "$&:")}`;
   const ran = await arc(["device", "add", "kitchen", "--address", address, "--fingerprint", spelled], { env: own });
-  expect([ran.code, ran.stderr, ran.stdout]).toEqual([0, "", "enrolled with fake-1 as operator; context kitchen is the current one\n"]);
+  expect([ran.code, ran.stderr, ran.stdout]).toEqual([0, "", expect.stringMatching(/^enrolled with fake-1 as operator; context kitchen is the current one\nit takes bundles signed by sha256:[0-9a-f]{64} \(default\), of \S+\n$/)]);
   expect((await arc(["device", "ls", "--json"], { env: own })).json().data[0]).toMatchObject({ name: "kitchen", current: true, address, fingerprint: device.authority.fingerprint });
 });
 

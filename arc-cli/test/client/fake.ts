@@ -18,6 +18,7 @@ import { Node } from "../../src/gen/aria/v1/node_pb.ts";
 import { Policy } from "../../src/gen/aria/v1/policy_pb.ts";
 import { type InvokeRequest, Tools } from "../../src/gen/aria/v1/tools_pb.ts";
 import { openBundle } from "../../src/bundle/layout.ts";
+import { Trust } from "../../src/gen/aria/v1/trust_pb.ts";
 import { Authority } from "./authority.ts";
 
 export type Event = MessageInitShape<typeof RunEventSchema>["event"];
@@ -82,6 +83,9 @@ export class FakeDevice {
   logs: { time: string; invocationId: string; tool: string; source: string; level: string; text: string }[] = [];
   rules: { name: string; kinds: string[]; tokens: string[]; owners: string[]; subjects: string[]; origin: string }[] = [];
   rulesDamaged = "";
+  signers: { keyId: string; publisher: string; publicKey: Uint8Array; revokedAt: string }[] = [];
+  /** What a bundle may touch more than the one before; its upload is refused without acceptance. */
+  widens: { authority: string; changes: { tool: string; wider: boolean; touch: string }[] } | undefined;
   events: Record<string, unknown>[] = [];
   /** What the last call of the audit asked for. */
   auditAsked: unknown;
@@ -140,6 +144,7 @@ export class FakeDevice {
     this.#add(server, Policy, { listRules: async () => ({ rules: this.rules, damaged: this.rulesDamaged }), addRule: (call) => this.#addRule(call), removeRule: (call) => this.#removeRule(call) });
     this.#add(server, Audit, { list: (call) => this.#audit(call) });
     this.#add(server, Leases, { list: (call) => this.#leases(call) });
+    this.#add(server, Trust, { listSigners: async () => ({ signers: this.signers }), trustSigner: (call) => this.#trustSigner(call), revokeSigner: (call) => this.#revokeSigner(call) });
     this.#servers.push(server);
     return await new Promise((resolve, reject) => server.bindAsync(address, credentials, (error, port) => (error === null ? resolve(port) : reject(error))));
   }
@@ -220,8 +225,36 @@ export class FakeDevice {
     if (follow) await once(call, "cancelled");
   }
 
+  async #trustSigner(call: Call): Promise<unknown> {
+    const { publicKey, publisher, joins } = call.request as { publicKey: Uint8Array; publisher: string; joins: boolean };
+    const keyId = `sha256:${createHash("sha256").update(publicKey).digest("hex")}`;
+    const found = this.signers.find((one) => one.keyId === keyId);
+    if (found?.revokedAt) throw new Refusal(status.FAILED_PRECONDITION, "SIGNER_REVOKED", `key ${keyId} was revoked`);
+    if (found !== undefined && found.publisher !== publisher) throw new Refusal(status.ALREADY_EXISTS, "SIGNER_EXISTS", "another publisher's");
+    if (found === undefined && !joins && this.signers.some((one) => one.publisher === publisher)) throw new Refusal(status.ALREADY_EXISTS, "PUBLISHER_TAKEN", "another key speaks for it");
+    const signer = found ?? { keyId, publisher, publicKey, revokedAt: "" };
+    if (found === undefined) this.signers.push(signer);
+    return { signer, alreadyTrusted: found !== undefined };
+  }
+
+  async #revokeSigner(call: Call): Promise<unknown> {
+    const signer = this.signers.find((one) => one.keyId === (call.request as { keyId: string }).keyId);
+    if (signer === undefined) throw new Refusal(status.NOT_FOUND, "KEY_UNKNOWN", "never trusted");
+    signer.revokedAt = this.time().toISOString();
+    return { signer, blockedBundles: ["weather@0.1.0"] };
+  }
+
   async #upload(call: Call): Promise<unknown> {
-    const { ref, bytes } = await this.#receive(call, (start) => (start as { file?: { sha256: string; sizeBytes: bigint } }).file);
+    let asked = { acceptAuthority: "", dryRun: false };
+    const { ref, bytes } = await this.#receive(call, (start) => {
+      asked = start as typeof asked;
+      return (start as { file?: { sha256: string; sizeBytes: bigint } }).file;
+    });
+    const authority = { changes: this.widens?.changes ?? [], comparedVersion: this.widens === undefined ? "" : "0.1.0", needsAcceptance: asked.dryRun && this.widens !== undefined };
+    if (this.widens !== undefined && asked.acceptAuthority !== this.widens.authority) {
+      if (!asked.dryRun) throw new Refusal(status.FAILED_PRECONDITION, "AUTHORITY_WIDENED", "may touch more", { authority: this.widens.authority });
+      return { bundle: { name: "weather", version: "0.2.0", digest: `sha256:${ref}`, authorityDigest: this.widens.authority }, authority };
+    }
     const text = new TextDecoder().decode(bytes.subarray(0, 64));
     const named = /^bundle ([a-z-]+)@([0-9.]+)/.exec(text);
     if (named === null) throw new Refusal(status.INVALID_ARGUMENT, "MANIFEST_INVALID", "no manifest");
@@ -229,7 +262,7 @@ export class FakeDevice {
     if (found !== undefined && found.digest !== `sha256:${ref}`) throw new Refusal(status.ALREADY_EXISTS, "VERSION_TAKEN", "other contents have this version");
     const bundle = found ?? { name: named[1] ?? "", version: named[2] ?? "", digest: `sha256:${ref}`, tools: [`${named[1]}.run`], bytes: bytes.length };
     if (found === undefined) this.installed.push(bundle);
-    return { bundle: this.#bundle(bundle), alreadyPresent: found !== undefined };
+    return { bundle: this.#bundle(bundle), alreadyPresent: found !== undefined, authority };
   }
 
   /** Start first, then chunks of at most 1 MiB that add up to what was announced. */

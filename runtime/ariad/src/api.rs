@@ -5,11 +5,14 @@ mod blobs;
 mod bundles;
 mod convert;
 mod exec;
+mod identities;
+mod install;
 mod leases;
 mod node;
 mod policy;
 mod recipe;
 mod secrets;
+mod signers;
 mod tools;
 mod transfer;
 mod versions;
@@ -25,8 +28,8 @@ use aria_token_api::TokenApi;
 use aria_types::ErrorKind;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::service::Routes;
+use tonic::{Response, Status};
 
 use crate::identity::Identity;
 use crate::shares::Shares;
@@ -53,6 +56,8 @@ pub(crate) struct Device {
     pub(crate) lease_changes: watch::Sender<u64>,
     pub(crate) trust: Arc<Trust>,
     pub(crate) identity: Arc<Identity>,
+    /// Held while an identity is changed.
+    pub(crate) identities: tokio::sync::Mutex<()>,
     pub(crate) bundle_bytes_max: u64,
     pub(crate) exec: bool,
     /// Where TCP clients reach the device.
@@ -74,6 +79,7 @@ pub(crate) fn routes(device: &Arc<Device>) -> Routes {
     let policy = pb::policy_server::PolicyServer::new(policy::Policy(Arc::clone(device)));
     let audit = pb::audit_server::AuditServer::new(audit::Audit(Arc::clone(device)));
     let leases = pb::leases_server::LeasesServer::new(leases::Leases(Arc::clone(device)));
+    let signers = pb::trust_server::TrustServer::new(signers::Trust(Arc::clone(device)));
     let secrets = pb::secrets_server::SecretsServer::new(secrets::Secrets(Arc::clone(device)));
     Routes::new(bundles.max_decoding_message_size(CHUNK_MESSAGE_BYTES_MAX))
         .add_service(blobs.max_decoding_message_size(CHUNK_MESSAGE_BYTES_MAX))
@@ -84,6 +90,7 @@ pub(crate) fn routes(device: &Arc<Device>) -> Routes {
         .add_service(audit.max_decoding_message_size(CONTROL_BYTES_MAX))
         .add_service(leases.max_decoding_message_size(CONTROL_BYTES_MAX))
         .add_service(secrets.max_decoding_message_size(CONTROL_BYTES_MAX))
+        .add_service(signers.max_decoding_message_size(CONTROL_BYTES_MAX))
 }
 
 /// A list in the making that fits into one answer.
@@ -122,6 +129,16 @@ fn listed(store: &Store, name: &Name, version: Option<&str>) -> Result<Option<Bu
 /// The wall clock. Nothing below this crate reads it.
 pub(crate) fn now() -> UnixMs {
     UnixMs::from_system(std::time::SystemTime::now())
+}
+
+/// Finishes a change though its caller may leave.
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<Response<T>, Status> {
+    match tokio::spawn(change).await {
+        Ok(answer) => answer.map(Response::new),
+        Err(error) => Err(crate::status::internal("make a change", &error)),
+    }
 }
 
 /// Runs what blocks on the pool.

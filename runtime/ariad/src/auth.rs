@@ -32,8 +32,8 @@ pub(crate) fn role(text: &str) -> Option<Role> {
 pub(crate) enum Via {
     /// The Unix socket.
     Socket,
-    /// Mutual TLS with an enrolled certificate.
-    Tls,
+    /// Mutual TLS with the certificate of an enrolled key.
+    Tls { key_sha256: String },
     /// Mutual TLS with the key the device was told to expect; good for `Enroll` alone.
     EnrolKey { key_sha256: String },
 }
@@ -68,7 +68,8 @@ fn caller(peer: &Peer, trust: &Trust) -> Result<(Caller, CancellationToken), Sta
         )),
         Peer::Enrolled { key_sha256 } => {
             let (credential, end) = trust.serve(key_sha256).ok_or_else(revoked)?;
-            Ok((Caller { subject: credential.subject, role: credential.role, via: Via::Tls }, end))
+            let via = Via::Tls { key_sha256: key_sha256.clone() };
+            Ok((Caller { subject: credential.subject, role: credential.role, via }, end))
         }
         Peer::EnrolKey { key_sha256 } => for_ever(Caller {
             subject: String::new(),
@@ -78,11 +79,11 @@ fn caller(peer: &Peer, trust: &Trust) -> Result<(Caller, CancellationToken), Sta
     }
 }
 
-fn revoked() -> Status {
+pub(crate) fn revoked() -> Status {
     refuse(ErrorKind::Unauthenticated, "CREDENTIAL_REVOKED", "the credential of this connection was revoked")
 }
 
-/// Which callers may use which method. Methods that do not exist are open to all so that they answer UNIMPLEMENTED.
+/// Which callers may use which method. What they may do with it to whom (`Enroll`, `Revoke`) is the method's question. Methods that do not exist are open to all so that they answer UNIMPLEMENTED.
 fn permitted(caller: &Caller, path: &str) -> bool {
     if matches!(caller.via, Via::EnrolKey { .. }) {
         return path == "/aria.v1.Node/Enroll";
@@ -99,8 +100,11 @@ fn permitted(caller: &Caller, path: &str) -> bool {
         | "/aria.v1.Policy/RemoveRule"
         | "/aria.v1.Secrets/SetSecret"
         | "/aria.v1.Secrets/ListSecrets"
-        | "/aria.v1.Secrets/RemoveSecret" => caller.role != Role::Caller,
-        "/aria.v1.Node/Enroll" | "/aria.v1.Node/Revoke" => caller.role == Role::Admin,
+        | "/aria.v1.Secrets/RemoveSecret"
+        | "/aria.v1.Trust/ListSigners"
+        | "/aria.v1.Trust/TrustSigner"
+        | "/aria.v1.Trust/RevokeSigner"
+        | "/aria.v1.Node/InviteKey" => caller.role != Role::Caller,
         _ => true,
     }
 }
@@ -173,9 +177,15 @@ fn row(owner: String, path: &str, status: &Status) -> Option<AuditEvent> {
     Some(AuditEvent { at, kind, owner, invocation: None, subject, reason, detail })
 }
 
-/// Methods whose refusals past the door are written with the run they are about.
+/// Methods whose refusals past the door are written with the run or the bundle they are about.
 fn writes_its_own(path: &str) -> bool {
-    matches!(path, "/aria.v1.Tools/Invoke" | "/aria.v1.Exec/Run")
+    matches!(
+        path,
+        "/aria.v1.Tools/Invoke"
+            | "/aria.v1.Exec/Run"
+            | "/aria.v1.Bundles/UploadBundle"
+            | "/aria.v1.Bundles/CommitBundle"
+    )
 }
 
 impl<S> Layer<S> for AuthLayer {
@@ -278,6 +288,10 @@ impl http_body::Body for Held {
 mod tests {
     use super::*;
 
+    fn tls() -> Via {
+        Via::Tls { key_sha256: "k".to_owned() }
+    }
+
     #[track_caller]
     fn check(role: Role, via: Via, path: &str, expected: bool) {
         let caller = Caller { subject: "s".to_owned(), role, via };
@@ -286,37 +300,45 @@ mod tests {
 
     #[test]
     fn callers_call_and_read() {
-        check(Role::Caller, Via::Tls, "/aria.v1.Tools/Invoke", true);
-        check(Role::Caller, Via::Tls, "/aria.v1.Bundles/ListBundles", true);
-        check(Role::Caller, Via::Tls, "/aria.v1.Bundles/UploadBundle", false);
+        check(Role::Caller, tls(), "/aria.v1.Tools/Invoke", true);
+        check(Role::Caller, tls(), "/aria.v1.Bundles/ListBundles", true);
+        check(Role::Caller, tls(), "/aria.v1.Bundles/UploadBundle", false);
         for method in ["CommitBundle", "RemoveBundle", "PinBundle", "RollBackBundle", "DeprecateBundle"] {
-            check(Role::Caller, Via::Tls, &format!("/aria.v1.Bundles/{method}"), false);
-            check(Role::Operator, Via::Tls, &format!("/aria.v1.Bundles/{method}"), true);
+            check(Role::Caller, tls(), &format!("/aria.v1.Bundles/{method}"), false);
+            check(Role::Operator, tls(), &format!("/aria.v1.Bundles/{method}"), true);
         }
-        check(Role::Caller, Via::Tls, "/aria.v1.Exec/Run", false);
+        check(Role::Caller, tls(), "/aria.v1.Exec/Run", false);
     }
 
     #[test]
-    fn operators_change_bundles_and_no_identities() {
-        for path in ["/aria.v1.Secrets/SetSecret", "/aria.v1.Secrets/ListSecrets", "/aria.v1.Secrets/RemoveSecret"] {
-            check(Role::Caller, Via::Tls, path, false);
-            check(Role::Operator, Via::Tls, path, true);
+    fn operators_say_whose_bundles_are_taken() {
+        for path in ["/aria.v1.Trust/ListSigners", "/aria.v1.Trust/TrustSigner", "/aria.v1.Trust/RevokeSigner"] {
+            check(Role::Caller, tls(), path, false);
+            check(Role::Operator, tls(), path, true);
+            check(Role::Admin, Via::Socket, path, true);
         }
-        check(Role::Operator, Via::Tls, "/aria.v1.Bundles/UploadBundle", true);
-        check(Role::Operator, Via::Tls, "/aria.v1.Exec/Run", true);
-        check(Role::Operator, Via::Tls, "/aria.v1.Node/Enroll", false);
-        check(Role::Operator, Via::Tls, "/aria.v1.Node/Revoke", false);
-        check(Role::Admin, Via::Socket, "/aria.v1.Node/Revoke", true);
+    }
+
+    #[test]
+    fn operators_change_bundles_and_invite_others() {
+        for path in ["/aria.v1.Secrets/SetSecret", "/aria.v1.Secrets/ListSecrets", "/aria.v1.Secrets/RemoveSecret"] {
+            check(Role::Caller, tls(), path, false);
+            check(Role::Operator, tls(), path, true);
+        }
+        check(Role::Operator, tls(), "/aria.v1.Bundles/UploadBundle", true);
+        check(Role::Operator, tls(), "/aria.v1.Exec/Run", true);
+        check(Role::Operator, tls(), "/aria.v1.Node/InviteKey", true);
+        check(Role::Caller, tls(), "/aria.v1.Node/InviteKey", false);
     }
 
     #[test]
     fn the_policy_is_read_by_all_and_changed_by_operators() {
         for path in ["/aria.v1.Policy/ListRules", "/aria.v1.Audit/List", "/aria.v1.Leases/List"] {
-            check(Role::Caller, Via::Tls, path, true);
+            check(Role::Caller, tls(), path, true);
         }
         for path in ["/aria.v1.Policy/AddRule", "/aria.v1.Policy/RemoveRule"] {
-            check(Role::Caller, Via::Tls, path, false);
-            check(Role::Operator, Via::Tls, path, true);
+            check(Role::Caller, tls(), path, false);
+            check(Role::Operator, tls(), path, true);
             check(Role::Admin, Via::Socket, path, true);
         }
     }

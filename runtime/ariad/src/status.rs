@@ -7,6 +7,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use aria_bundle::BundleError;
+use aria_core::admission::Refusal;
 use aria_core::port::ExecuteError;
 use aria_orchestrator::InvokeError;
 use aria_store::StoreError;
@@ -90,6 +91,15 @@ pub(crate) fn store(error: StoreError) -> Status {
         StoreError::Busy { .. } | StoreError::SchemaTooNew { .. } | StoreError::Corrupt { .. } => {
             tracing::error!(error = %chain(&error), "store");
             refuse(error.kind(), error.reason(), "the device's store needs attention; its log says why")
+        }
+        StoreError::Refused(refusal) => {
+            let facts = match &refusal {
+                Refusal::AuthorityWidened { authority, .. } => {
+                    HashMap::from([("authority".to_owned(), authority.to_string())])
+                }
+                _ => HashMap::new(),
+            };
+            with_metadata(refusal.kind(), refusal.reason(), refusal.to_string(), facts)
         }
         error => refuse(error.kind(), error.reason(), error.to_string()),
     }

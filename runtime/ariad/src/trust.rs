@@ -36,23 +36,41 @@ struct State {
     known: HashMap<String, Credential>,
     /// Of live keys that are served: cancelled when the key is revoked.
     ends: HashMap<String, CancellationToken>,
-    door: Option<Door>,
+    /// At most [`DOORS_MAX`].
+    doors: Vec<Door>,
 }
+
+/// Keys that may introduce themselves at a time.
+const DOORS_MAX: usize = 16;
+/// Live keys of one subject: some machines, and one that is being replaced.
+const SUBJECT_KEYS_MAX: usize = 8;
 
 /// The way in for one key, once.
 #[derive(Debug)]
 struct Door {
     key_sha256: String,
+    role: Role,
     open_until: Instant,
+}
+
+/// Why a key is not invited or not taken for a renewal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NotTaken {
+    /// It is enrolled, as somebody else or as whoever is asked about.
+    Known,
+    /// It was revoked.
+    Revoked,
+    /// As many as may be.
+    Full,
 }
 
 impl Trust {
     /// `door` is the expected key and when the device stops expecting it; a key that was ever enrolled is no longer expected.
     pub(crate) fn new(known: HashMap<String, Credential>, door: Option<(String, Instant)>) -> Self {
-        let door = door
-            .filter(|(key, _)| !known.contains_key(key))
-            .map(|(key_sha256, open_until)| Door { key_sha256, open_until });
-        Self { state: Mutex::new(State { known, ends: HashMap::new(), door }) }
+        let door = door.filter(|(key, _)| !known.contains_key(key));
+        let doors = door.map(|(key_sha256, open_until)| Door { key_sha256, role: Role::Operator, open_until });
+        let doors = doors.into_iter().collect();
+        Self { state: Mutex::new(State { known, ends: HashMap::new(), doors }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -73,10 +91,38 @@ impl Trust {
         Some((credential, end))
     }
 
-    /// May this key introduce itself now?
-    pub(crate) fn expects(&self, key_sha256: &str, now: Instant) -> bool {
+    /// May this key introduce itself now, and as what?
+    pub(crate) fn expects(&self, key_sha256: &str, now: Instant) -> Option<Role> {
         let state = self.state();
-        state.door.as_ref().is_some_and(|door| door.key_sha256 == key_sha256 && now < door.open_until)
+        state.doors.iter().find(|door| door.key_sha256 == key_sha256 && now < door.open_until).map(|door| door.role)
+    }
+
+    /// Lets a key introduce itself, once, until then. A key that was ever enrolled is not let in this way.
+    pub(crate) fn invite(&self, key: &str, role: Role, open_until: Instant, now: Instant) -> Result<(), NotTaken> {
+        let mut state = self.state();
+        match state.known.get(key) {
+            Some(credential) if credential.revoked => return Err(NotTaken::Revoked),
+            Some(_) => return Err(NotTaken::Known),
+            None => {}
+        }
+        state.doors.retain(|door| door.key_sha256 != key && now < door.open_until);
+        if state.doors.len() >= DOORS_MAX {
+            return Err(NotTaken::Full);
+        }
+        state.doors.push(Door { key_sha256: key.to_owned(), role, open_until });
+        Ok(())
+    }
+
+    /// May this key become one more of the subject, or stay one?
+    pub(crate) fn renews(&self, key_sha256: &str, subject: &str) -> Result<(), NotTaken> {
+        let state = self.state();
+        let live = || state.known.values().filter(|one| one.subject == subject && !one.revoked).count();
+        match state.known.get(key_sha256) {
+            Some(credential) if credential.revoked => Err(NotTaken::Revoked),
+            Some(credential) if credential.subject != subject => Err(NotTaken::Known),
+            None if live() >= SUBJECT_KEYS_MAX => Err(NotTaken::Full),
+            _ => Ok(()),
+        }
     }
 
     /// Does a live key other than this one belong to the subject?
@@ -90,19 +136,18 @@ impl Trust {
     /// Remembers an enrolled key and closes the door if it was the one expected.
     pub(crate) fn insert(&self, key_sha256: String, credential: Credential) {
         let mut state = self.state();
-        if state.door.as_ref().is_some_and(|door| door.key_sha256 == key_sha256) {
-            state.door = None;
-        }
+        state.doors.retain(|door| door.key_sha256 != key_sha256);
         state.known.insert(key_sha256, credential);
     }
 
-    /// The live keys a revocation names: one key, or all of a subject.
-    pub(crate) fn named(&self, key_sha256: &str, subject: &str) -> Vec<String> {
+    /// The keys a revocation names, revoked ones too: one key, or all of a subject.
+    pub(crate) fn named(&self, key_sha256: &str, subject: &str) -> Vec<(String, Credential)> {
         let state = self.state();
         let matches = |key: &str, credential: &Credential| {
             if key_sha256.is_empty() { credential.subject == subject } else { key == key_sha256 }
         };
-        state.known.iter().filter(|(key, credential)| matches(key, credential)).map(|(key, _)| key.clone()).collect()
+        let named = state.known.iter().filter(|(key, credential)| matches(key, credential));
+        named.map(|(key, credential)| (key.clone(), credential.clone())).collect()
     }
 
     /// Ends a key and everything it is being served.
@@ -161,7 +206,7 @@ impl ClientCertVerifier for Verifier {
             Ok(_) if self.trust.is_revoked(&key) => Err(CertificateError::Revoked.into()),
             Ok(_) => Err(CertificateError::ApplicationVerificationFailure.into()),
             // What counts is the key, which the client proves to hold later in this handshake; its certificate is only the envelope.
-            Err(_) if self.trust.expects(&key, Instant::now()) => Ok(ClientCertVerified::assertion()),
+            Err(_) if self.trust.expects(&key, Instant::now()).is_some() => Ok(ClientCertVerified::assertion()),
             Err(error) => Err(error),
         }
     }
@@ -204,11 +249,11 @@ mod tests {
         let now = Instant::now();
         let until = now + Duration::from_secs(10);
         let trust = Trust::new(HashMap::new(), Some(("k".to_owned(), until)));
-        assert!(trust.expects("k", now));
-        assert!(!trust.expects("other", now));
-        assert!(!trust.expects("k", until));
+        assert_eq!(trust.expects("k", now), Some(Role::Operator));
+        assert_eq!(trust.expects("other", now), None);
+        assert_eq!(trust.expects("k", until), None);
         trust.insert("k".to_owned(), credential(false));
-        assert!(!trust.expects("k", now));
+        assert_eq!(trust.expects("k", now), None);
         assert!(trust.enrolled("k").is_some());
     }
 
@@ -218,14 +263,53 @@ mod tests {
         for revoked in [false, true] {
             let known = HashMap::from([("k".to_owned(), credential(revoked))]);
             let trust = Trust::new(known, Some(("k".to_owned(), now + Duration::from_secs(10))));
-            assert!(!trust.expects("k", now));
+            assert_eq!(trust.expects("k", now), None);
         }
+    }
+
+    #[test]
+    fn an_invited_key_comes_in_as_what_it_was_invited_and_once() {
+        let now = Instant::now();
+        let until = now + Duration::from_secs(10);
+        let known = HashMap::from([("k".to_owned(), credential(false)), ("gone".to_owned(), credential(true))]);
+        let trust = Trust::new(known, None);
+        assert_eq!(trust.invite("k", Role::Caller, until, now), Err(NotTaken::Known));
+        assert_eq!(trust.invite("gone", Role::Caller, until, now), Err(NotTaken::Revoked));
+        assert_eq!(trust.invite("new", Role::Caller, until, now), Ok(()));
+        assert_eq!((trust.expects("new", now), trust.expects("new", until)), (Some(Role::Caller), None));
+        trust.insert("new".to_owned(), credential(false));
+        assert_eq!(trust.expects("new", now), None);
+        for n in 0..DOORS_MAX {
+            assert_eq!(trust.invite(&n.to_string(), Role::Caller, until, now), Ok(()));
+        }
+        assert_eq!(trust.invite("more", Role::Caller, until, now), Err(NotTaken::Full));
+        assert_eq!(trust.invite("0", Role::Operator, until, now), Ok(()), "the same again is no more");
+        assert_eq!(
+            trust.invite("late", Role::Caller, until + Duration::from_secs(1), until),
+            Ok(()),
+            "old ones are forgotten"
+        );
+    }
+
+    #[test]
+    fn a_subject_renews_with_its_own_keys_and_a_bounded_number_of_new_ones() {
+        let known = HashMap::from([("k".to_owned(), credential(false)), ("gone".to_owned(), credential(true))]);
+        let trust = Trust::new(known, None);
+        assert_eq!(trust.renews("k", "ann"), Ok(()));
+        assert_eq!(trust.renews("k", "bob"), Err(NotTaken::Known));
+        assert_eq!(trust.renews("gone", "ann"), Err(NotTaken::Revoked));
+        for n in 1..SUBJECT_KEYS_MAX {
+            assert_eq!(trust.renews(&n.to_string(), "ann"), Ok(()));
+            trust.insert(n.to_string(), credential(false));
+        }
+        assert_eq!(trust.renews("more", "ann"), Err(NotTaken::Full));
+        assert_eq!(trust.renews("k", "ann"), Ok(()));
     }
 
     #[test]
     fn revocation_is_at_once() {
         let trust = Trust::new(HashMap::from([("k".to_owned(), credential(false))]), None);
-        assert_eq!(trust.named("", "ann"), ["k"]);
+        assert_eq!(trust.named("", "ann"), [("k".to_owned(), credential(false))]);
         let (_, end) = trust.serve("k").unwrap();
         assert!(!end.is_cancelled());
         trust.revoke("k");

@@ -122,6 +122,7 @@ async fn start(config: &Config) -> anyhow::Result<Running> {
         store,
         trust: Arc::clone(&trust),
         identity,
+        identities: tokio::sync::Mutex::new(()),
         bundle_bytes_max: config.api.bundle_bytes_max,
         exec: config.api.exec,
         listen: reachable(listen).to_string(),

@@ -108,8 +108,10 @@ async fn revocation_bites_on_the_live_connection_and_in_the_next_handshake() {
     let key = daemon.enrol("ann", "operator").await;
     let client = Client::tls(&daemon.listen, &key).await.unwrap();
     let request = pb::RevokeRequest { key_sha256: key.sha256(), subject: String::new() };
-    let status = client.node.clone().revoke(request.clone()).await.unwrap_err();
-    assert_eq!(refusal(&status).0, Code::PermissionDenied);
+    let above = daemon.enrol("root", "admin").await;
+    let admin = pb::RevokeRequest { key_sha256: above.sha256(), subject: String::new() };
+    let status = client.node.clone().revoke(admin).await.unwrap_err();
+    assert_eq!(refusal(&status), (Code::PermissionDenied, "ROLE".to_owned()));
     let revoked = daemon.local().await.node.revoke(request).await.unwrap().into_inner();
     assert_eq!(revoked.key_sha256, [key.sha256()]);
     let status = client.node.clone().get_node(pb::GetNodeRequest {}).await.unwrap_err();

@@ -56,7 +56,7 @@ async fn an_uploaded_bundle_is_listed_and_its_tools_are_callable() {
 async fn the_newest_version_is_called_and_removal_goes_back() {
     let daemon = Daemon::start().await;
     let client = daemon.operator().await;
-    for version in ["1.9.0", "1.10.0", "1.10.0-rc.1"] {
+    for version in ["1.9.0", "1.10.0-rc.1", "1.10.0"] {
         client.upload(&bundle("demo", version)).await.unwrap();
     }
     assert_eq!(names(&client).await, ["demo@1.10.0", "demo@1.10.0-rc.1", "demo@1.9.0"]);
@@ -86,8 +86,8 @@ async fn another_content_of_the_same_version_is_refused() {
     let daemon = Daemon::start().await;
     let client = daemon.operator().await;
     client.upload(&bundle("demo", "1.0.0")).await.unwrap();
-    let other = parts("demo", "1.0.0").manifest(|manifest| manifest["description"] = "another".into()).bytes();
-    check(client.upload(&other).await, Code::AlreadyExists, "VERSION_TAKEN");
+    let other = parts("demo", "1.0.0").manifest(|manifest| manifest["description"] = "another".into());
+    check(client.upload(&support::sign(&other, &[1])).await, Code::AlreadyExists, "VERSION_TAKEN");
     assert_eq!(daemon.entries("staging"), [""; 0]);
 }
 
@@ -128,7 +128,7 @@ async fn the_order_of_an_upload_is_kept() {
     let daemon = Daemon::start().await;
     let client = daemon.operator().await;
     let good = bundle("demo", "1.0.0");
-    let start = || Part::Start(pb::UploadStart { file: Some(blob(&good)) });
+    let start = || Part::Start(pb::UploadStart { file: Some(blob(&good)), ..Default::default() });
     let cases = [
         (vec![], "STREAM_ORDER"),
         (vec![None], "STREAM_ORDER"),
@@ -136,7 +136,7 @@ async fn the_order_of_an_upload_is_kept() {
         (vec![Some(start()), Some(start())], "STREAM_ORDER"),
         (vec![Some(start()), None], "STREAM_ORDER"),
         (vec![Some(start()), Some(Part::Chunk(vec![]))], "CHUNK_SIZE"),
-        (vec![Some(Part::Start(pb::UploadStart { file: None }))], "FIELD_MISSING"),
+        (vec![Some(Part::Start(pb::UploadStart::default()))], "FIELD_MISSING"),
     ];
     for (parts, reason) in cases {
         let messages: Vec<_> = parts.into_iter().map(|part| pb::UploadBundleRequest { part }).collect();
@@ -160,7 +160,10 @@ async fn a06_a_broken_upload_leaves_nothing() {
         let mut bundles = client.bundles.clone();
         async move { bundles.upload_bundle(ReceiverStream::new(receiver)).await }
     });
-    let parts = [Part::Start(pb::UploadStart { file: Some(blob(&good)) }), Part::Chunk(good[..6000].to_vec())];
+    let parts = [
+        Part::Start(pb::UploadStart { file: Some(blob(&good)), ..Default::default() }),
+        Part::Chunk(good[..6000].to_vec()),
+    ];
     for part in parts {
         sender.send(pb::UploadBundleRequest { part: Some(part) }).await.unwrap();
     }
@@ -248,7 +251,7 @@ async fn a_full_device_says_so_and_can_be_emptied() {
         let noise: Vec<u8> = (0..300_000_u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect();
         parts.files.push(("code/noise.bin".to_owned(), noise));
         parts.files.sort();
-        parts.listing_its_files().bytes()
+        support::sign(&parts.listing_its_files(), &[1])
     };
     client.upload(&sized("first")).await.unwrap();
     check(client.upload(&sized("second")).await, Code::ResourceExhausted, "DISK_QUOTA");

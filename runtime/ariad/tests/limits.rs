@@ -138,7 +138,7 @@ async fn a05_an_upload_that_trickles_is_ended() {
     let mut bundles = client.bundles.clone();
     let upload = tokio::spawn(async move { bundles.upload_bundle(ReceiverStream::new(receiver)).await });
     let begun = Instant::now();
-    let start = Part::Start(pb::UploadStart { file: Some(blob(&good)) });
+    let start = Part::Start(pb::UploadStart { file: Some(blob(&good)), ..Default::default() });
     sender.send(pb::UploadBundleRequest { part: Some(start) }).await.unwrap();
     for byte in &good {
         let chunk = pb::UploadBundleRequest { part: Some(Part::Chunk(vec![*byte])) };
@@ -277,7 +277,7 @@ async fn uploads_have_a_bound_and_say_so() {
     let mut waiting = Vec::new();
     for _ in 0..6 {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
-        let start = Part::Start(pb::UploadStart { file: Some(blob(&good)) });
+        let start = Part::Start(pb::UploadStart { file: Some(blob(&good)), ..Default::default() });
         sender.send(pb::UploadBundleRequest { part: Some(start) }).await.unwrap();
         let mut bundles = client.bundles.clone();
         waiting.push((sender, tokio::spawn(async move { bundles.upload_bundle(ReceiverStream::new(receiver)).await })));
@@ -312,7 +312,7 @@ async fn a_large_upload_takes_constant_memory() {
     let mut parts = support::parts("large", "1.0.0");
     parts.files.push(("code/noise.bin".to_owned(), noise));
     parts.files.sort();
-    let bytes = parts.listing_its_files().bytes();
+    let bytes = support::sign(&parts.listing_its_files(), &[1]);
     assert!(bytes.len() > 96 << 20);
     let installed = client.upload_as(blob(&bytes), &bytes, 1 << 20).await.unwrap();
     assert_eq!(installed.bundle.unwrap().size_bytes, bytes.len() as u64);

@@ -24,5 +24,5 @@ pub use error::{BundleError, Rule};
 pub use limits::Limits;
 pub use manifest::parse as parse_manifest;
 pub use read::{Expected, Reader, read_archive};
-pub use signature::{NotAKey, PublicKey, Signatures, Standing, Verdict, judge};
+pub use signature::{NotAKey, PublicKey, Signatures, Standing, judge};
 pub use stage::Staged;

@@ -4,7 +4,7 @@
 //! <https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md> (statement), RFC 8032 (Ed25519), RFC 8410 (its
 //! SubjectPublicKeyInfo). Reading an envelope needs no key; [`judge`] is the one place that decides what it is worth.
 
-use aria_core::{Digest, UnixMs};
+use aria_core::{Digest, UnixMs, Verdict};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ED25519, UnparsedPublicKey};
@@ -85,51 +85,41 @@ pub struct Standing {
     pub expires_at: Option<UnixMs>,
 }
 
-/// What the signatures of one bundle are worth on one device at one time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
-    /// Nobody signed it.
-    None,
-    /// A signature that claims a known key does not hold.
-    Bad(Digest),
-    /// Only keys this device does not know.
-    UnknownSigner(Digest),
-    /// The key was revoked.
-    Revoked(Digest),
-    /// The key's time is over.
-    Expired(Digest),
-    /// A trusted key signed exactly this bundle.
-    Good(Digest),
-}
-
 /// Signatures of a staged bundle, read and known to speak of that bundle; none when nobody signed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Signatures(pub(crate) Option<Envelope>);
 
 /// Judges the signatures of a bundle. Any signature that claims a known key and does not hold makes the whole bundle bad; then
-/// the best one counts.
+/// the best ones count.
 pub fn judge(signatures: &Signatures, now: UnixMs, known: impl Fn(&Digest) -> Option<Standing>) -> Verdict {
-    let verdicts = signatures.0.iter().flat_map(|envelope| {
-        envelope.signatures.iter().map(|(key_id, signature)| match known(key_id) {
+    let Some(Envelope { message, signatures }) = &signatures.0 else { return Verdict::None };
+    let (mut good, mut other) = (Vec::new(), Verdict::None);
+    for (key_id, signature) in signatures {
+        let verdict = match known(key_id) {
             None => Verdict::UnknownSigner(*key_id),
-            Some(standing) if !standing.key.verifies(&envelope.message, signature) => Verdict::Bad(*key_id),
+            Some(standing) if !standing.key.verifies(message, signature) => return Verdict::Bad(*key_id),
             Some(standing) if standing.revoked => Verdict::Revoked(*key_id),
             Some(standing) if standing.expires_at.is_some_and(|end| end <= now) => Verdict::Expired(*key_id),
-            Some(_) => Verdict::Good(*key_id),
-        })
-    });
-    // `min_by_key` keeps the first of equals, so the order in the bundle decides between two good ones.
-    verdicts.min_by_key(rank).unwrap_or(Verdict::None)
+            Some(_) => {
+                good.push(*key_id);
+                continue;
+            }
+        };
+        if rank(&verdict) < rank(&other) {
+            other = verdict;
+        }
+    }
+    if good.is_empty() { other } else { Verdict::Good(good) }
 }
 
+/// Which of several verdicts that are not good tells most.
 fn rank(verdict: &Verdict) -> u8 {
     match verdict {
-        Verdict::Bad(_) => 0,
-        Verdict::Good(_) => 1,
-        Verdict::Revoked(_) => 2,
-        Verdict::Expired(_) => 3,
-        Verdict::UnknownSigner(_) => 4,
-        Verdict::None => 5,
+        Verdict::Bad(_) | Verdict::Good(_) => 0,
+        Verdict::Revoked(_) => 1,
+        Verdict::Expired(_) => 2,
+        Verdict::UnknownSigner(_) => 3,
+        Verdict::None => 4,
     }
 }
 
@@ -247,12 +237,12 @@ mod tests {
         let standing = Standing { key: pair(1).1, revoked: false, expires_at: None };
         assert_eq!(judge(&Signatures::default(), NOW, trusting(1)), Verdict::None);
         assert_eq!(judge(&signatures, NOW, trusting(2)), Verdict::UnknownSigner(id));
-        assert_eq!(judge(&signatures, NOW, trusting(1)), Verdict::Good(id));
+        assert_eq!(judge(&signatures, NOW, trusting(1)), Verdict::Good(vec![id]));
         let known = |standing: Standing| move |_: &Digest| Some(standing);
         assert_eq!(judge(&signatures, NOW, known(Standing { revoked: true, ..standing })), Verdict::Revoked(id));
         let ending = |end| known(Standing { expires_at: Some(UnixMs(end)), ..standing });
         assert_eq!(judge(&signatures, NOW, ending(1_000)), Verdict::Expired(id));
-        assert_eq!(judge(&signatures, NOW, ending(1_001)), Verdict::Good(id));
+        assert_eq!(judge(&signatures, NOW, ending(1_001)), Verdict::Good(vec![id]));
         let mut altered = signatures.clone();
         altered.0.as_mut().unwrap().message[0] ^= 1;
         assert_eq!(judge(&altered, NOW, trusting(1)), Verdict::Bad(id));
@@ -268,7 +258,26 @@ mod tests {
         let both = Signatures(Some(both));
         let known = |id: &Digest| trusting(1)(id).or_else(|| trusting(2)(id));
         assert_eq!(judge(&both, NOW, known), Verdict::Bad(pair(2).1.id()));
-        assert_eq!(judge(&both, NOW, trusting(1)), Verdict::Good(pair(1).1.id()), "of an unknown key nobody can tell");
+        assert_eq!(
+            judge(&both, NOW, trusting(1)),
+            Verdict::Good(vec![pair(1).1.id()]),
+            "of an unknown key nobody can tell"
+        );
+    }
+
+    #[test]
+    fn all_good_signers_are_told_and_one_is_enough() {
+        let mut both = signed(1, b"m").0.unwrap();
+        both.signatures.append(&mut signed(2, b"m").0.unwrap().signatures);
+        let both = Signatures(Some(both));
+        let known = |revoked: bool| {
+            move |id: &Digest| {
+                trusting(1)(id).or_else(|| trusting(2)(id).map(|standing| Standing { revoked, ..standing }))
+            }
+        };
+        let (one, two) = (pair(1).1.id(), pair(2).1.id());
+        assert_eq!(judge(&both, NOW, known(false)), Verdict::Good(vec![one, two]));
+        assert_eq!(judge(&both, NOW, known(true)), Verdict::Good(vec![one]));
     }
 
     #[test]

@@ -2,27 +2,21 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "in a test they are assertions")]
 
+#[path = "support/author.rs"]
+mod author;
 #[path = "support/signed.rs"]
 mod signed;
 mod support;
 
-use aria_bundle::{PublicKey, Rule, Standing, Verdict, judge};
-use aria_core::{Digest, UnixMs};
+use aria_bundle::{Rule, Standing, judge};
+use aria_core::{Digest, UnixMs, Verdict};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
-use signed::{PAYLOAD_TYPE, statement, with_envelope};
+use author::pair;
+use signed::{statement, with_envelope};
 use support::{Image, is_empty, parts, read, sha256};
-
-const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-
-fn pair(seed: u8) -> (Ed25519KeyPair, PublicKey) {
-    let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
-    let key = PublicKey::from_spki(&[SPKI_PREFIX.as_slice(), pair.public_key().as_ref()].concat()).unwrap();
-    (pair, key)
-}
 
 /// A bundle with the documents of its signature, each open to change before the next is made of it.
 struct Signed {
@@ -42,12 +36,7 @@ fn signed() -> Signed {
 
 impl Signed {
     fn bytes(&self) -> Vec<u8> {
-        let payload = self.statement.to_string();
-        let message = format!("DSSEv1 {} {PAYLOAD_TYPE} {} {payload}", PAYLOAD_TYPE.len(), payload.len());
-        let (pair, key) = pair(1);
-        let signature = STANDARD.encode(pair.sign(message.as_bytes()));
-        let mut envelope = json!({"payloadType": PAYLOAD_TYPE, "payload": STANDARD.encode(payload),
-            "signatures": [{"keyid": key.id().to_string(), "sig": signature}]});
+        let mut envelope = author::envelope(&self.statement, &[1]);
         (self.envelope)(&mut envelope);
         with_envelope(&self.image, envelope.to_string().as_bytes(), &self.manifest, &self.index)
     }
@@ -74,7 +63,7 @@ fn a_signed_bundle_is_the_same_bundle_with_a_good_verdict() {
     let (staging, signed) = (tempfile::tempdir().unwrap(), signed());
     let staged = read(&signed.bytes(), staging.path()).unwrap();
     assert_eq!(staged.digest, read(&signed.image.bytes(), staging.path()).unwrap().digest);
-    assert_eq!(judge(&staged.signatures, UnixMs(0), trusting), Verdict::Good(pair(1).1.id()));
+    assert_eq!(judge(&staged.signatures, UnixMs(0), trusting), Verdict::Good(vec![pair(1).1.id()]));
     assert_eq!(judge(&staged.signatures, UnixMs(0), |_| None), Verdict::UnknownSigner(pair(1).1.id()));
     assert_eq!(verdict(&signed.image.bytes()), Ok(Verdict::None));
     let place = tempfile::tempdir().unwrap();
@@ -85,11 +74,11 @@ fn a_signed_bundle_is_the_same_bundle_with_a_good_verdict() {
 #[test]
 fn no_changed_byte_keeps_a_good_verdict() {
     let bytes = signed().bytes();
-    let good = Verdict::Good(pair(1).1.id());
+    let good = Verdict::Good(vec![pair(1).1.id()]);
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[at] ^= 1 << (at % 8);
-        assert_ne!(verdict(&changed), Ok(good), "byte {at}");
+        assert_ne!(verdict(&changed), Ok(good.clone()), "byte {at}");
     }
 }
 

@@ -100,16 +100,16 @@ pub struct ToolLimits {
     pub output_bytes: Option<u64>,
 }
 
-/// When a person is asked before a call.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// When a person is asked before a call, the most free rule first.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Approval {
     /// Not at all.
     #[default]
     Never,
-    /// Each time.
-    Always,
     /// As the device's policy says.
     Policy,
+    /// Each time.
+    Always,
 }
 
 impl Approval {

@@ -1,6 +1,8 @@
 //! What things are and what should happen next. No I/O, no async runtime, no clock, no randomness of its own.
 
 pub mod active;
+pub mod admission;
+pub mod authority;
 pub mod bundle;
 pub mod canonical;
 pub mod dependency;
@@ -20,6 +22,7 @@ pub mod port;
 pub mod request;
 pub mod secret;
 pub mod session;
+pub mod signer;
 pub mod time;
 pub mod vector;
 
@@ -30,4 +33,5 @@ pub use digest::{Digest, DigestError};
 pub use id::InvocationId;
 pub use name::{Name, NameError, ToolName};
 pub use outcome::{Failed, FailedReason, FileRef, Outcome};
+pub use signer::{Publisher, Verdict};
 pub use time::UnixMs;

@@ -20,6 +20,7 @@ mod run;
 mod schema;
 mod sink;
 mod sourcemap;
+mod vouched;
 mod weight;
 
 use std::sync::{Arc, Mutex};
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use aria_core::hot::Hot;
 use aria_core::port::{EngineStatus, Execute, ExecuteError};
-use aria_core::{InvocationId, Manifest, UnixMs};
+use aria_core::{Digest, InvocationId, Manifest, UnixMs};
 use aria_store::{KvTable, Secrets, Store};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,7 @@ pub use schema::SchemaError;
 use places::Places;
 use prepare::Manifests;
 use schema::Schemas;
+use vouched::Vouched;
 
 use guest::lease::Leases;
 
@@ -108,6 +110,7 @@ struct Inner {
     audit: Audit,
     network: Network,
     leases: Leases,
+    vouched: Vouched,
     /// Rises when a log was written, for those who follow one.
     written: watch::Sender<u64>,
     searches: Semaphore,
@@ -141,6 +144,7 @@ impl Handle {
             hot: Mutex::default(),
             staging: Arc::new(Semaphore::new(STAGING_MAX)),
             leases: Leases::default(),
+            vouched: Vouched::default(),
             searches: Semaphore::new(SEARCHES_MAX),
             network,
             written: watch::Sender::new(0),
@@ -265,6 +269,11 @@ impl Handle {
             }
         }
         Ok(())
+    }
+
+    /// Cancels the running calls of every bundle the key vouches for; new ones are refused by the store's word, which comes first.
+    pub fn signer_revoked(&self, key: &Digest) {
+        self.0.vouched.revoke(key);
     }
 
     /// What the engine says of itself.

@@ -11,6 +11,7 @@ use aria_core::plan::{self, INPUT_BYTES_MAX, InputFile, ProgramCall, Session, To
 use aria_core::port::ExecuteRequest;
 use aria_core::{Digest, InvocationId, Manifest, Name, ToolName};
 use aria_store::{BlobLease, BundleLease, BundleRecord, StoreError};
+use tokio_util::sync::CancellationToken;
 
 use crate::Inner;
 use crate::error::InvokeError;
@@ -34,6 +35,8 @@ pub(crate) struct Prepared {
     /// Why the bundle should not be used any more, or empty.
     pub(crate) deprecated: String,
     pub(crate) held: Held,
+    /// Cancelled when nobody vouches for the code any more.
+    pub(crate) vouched: CancellationToken,
 }
 
 /// How its end is judged.
@@ -120,6 +123,7 @@ pub(crate) fn tool(
         request,
         deprecated: code.deprecated,
         held: Held { _blobs: blobs, _installed: code.installed, _ephemeral: code.ephemeral },
+        vouched: code.vouched,
     })
 }
 
@@ -138,6 +142,8 @@ struct Code {
     deprecated: String,
     installed: Option<BundleLease>,
     ephemeral: Option<Box<Staged>>,
+    /// Cancelled when nobody vouches for it any more.
+    vouched: CancellationToken,
 }
 
 /// What a caller wrote: a tool, and its bundle unless that was left out.
@@ -171,10 +177,12 @@ fn installed(inner: &Inner, text: &str) -> Result<(ToolName, Code), InvokeError>
     };
     // Somebody who removes versions faster than this finds out that there are none.
     let (record, lease) = attempt().or_else(|_| attempt()).or_else(|_| attempt()).map_err(gone)?;
+    let vouched = inner.vouched.by(record.signer);
+    inner.store.check_vouched(&record).map_err(InvokeError::Store)?;
     let BundleRecord { digest, deprecated, manifest_json, .. } = record;
     let manifest = inner.manifests.get(&digest, &manifest_json)?;
     let dir = lease.app_dir();
-    Ok((name, Code { manifest, digest, dir, deprecated, installed: Some(lease), ephemeral: None }))
+    Ok((name, Code { manifest, digest, dir, deprecated, installed: Some(lease), ephemeral: None, vouched }))
 }
 
 /// A bundle for this one call: through the same reader as an upload, into staging, and gone after the run.
@@ -187,7 +195,9 @@ fn isolated(inner: &Inner, owner: &str, sha256: &Digest, text: &str) -> Result<(
     }
     let (manifest, digest, dir) = (Arc::new(staged.manifest.clone()), staged.digest, staged.app_dir());
     let (deprecated, ephemeral) = (String::new(), Some(Box::new(staged)));
-    Ok((name, Code { manifest, digest, dir, deprecated, installed: None, ephemeral }))
+    // Like a program it is run by whoever sends it.
+    let vouched = CancellationToken::new();
+    Ok((name, Code { manifest, digest, dir, deprecated, installed: None, ephemeral, vouched }))
 }
 
 /// Prepares a program: its bundle goes through the same reader as an upload, into staging, and is gone after the run.
@@ -227,6 +237,8 @@ pub(crate) fn program(inner: &Inner, id: InvocationId, call: ExecCall) -> Result
         request,
         deprecated: String::new(),
         held: Held { _blobs: blobs, _installed: None, _ephemeral: Some(Box::new(staged)) },
+        // A program is run by whoever sends it, which is a permission of its own.
+        vouched: CancellationToken::new(),
     })
 }
 

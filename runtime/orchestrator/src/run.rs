@@ -10,6 +10,7 @@ use aria_core::port::{ByteSource, EndReason, Ended, ExecuteError, Usage};
 use aria_core::{FileRef, InvocationId, UnixMs, session};
 use aria_store::{LogEntry, LogSource, NewRun, RunEnd, run_subject};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::audit::Whose;
 use crate::collect::{Collector, Taken};
@@ -64,7 +65,7 @@ pub(crate) async fn run(
             return deliver(&inner, &events, Ok(RunEvent::Finished(finished))).await;
         }
     };
-    let Prepared { id, owner, tool, bundle, kind, request, deprecated, held } = run;
+    let Prepared { id, owner, tool, bundle, kind, request, deprecated, held, vouched } = run;
     if !deprecated.is_empty() {
         let message = format!("{tool}: {deprecated}");
         // A caller that is gone is found out by the run itself.
@@ -101,7 +102,7 @@ pub(crate) async fn run(
     let begun = Instant::now();
     let end = {
         let execution = inner.execute.execute(request, stdin, frames, &mut sink);
-        drive(&inner, &id, &shared, &events, wall, execution).await
+        drive(&inner, &id, &shared, &events, (wall, &vouched), execution).await
     };
     lease.over("the run has ended");
     // What the guest asked for and did not get ends with its door.
@@ -152,13 +153,15 @@ async fn drive(
     id: &InvocationId,
     shared: &Shared,
     events: &Sender,
-    wall: Duration,
+    (wall, vouched): (Duration, &CancellationToken),
     mut execution: impl Future<Output = Result<Ended, ExecuteError>> + Unpin,
 ) -> End {
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             biased;
+            // First, so that what was revoked while it waited never begins.
+            () = vouched.cancelled() => return End::Cancelled("revocation"),
             ended = &mut execution => return ended.map_or_else(|error| End::Failed(unscoped(error, id)), End::Ended),
             () = events.closed() => return End::Cancelled("caller"),
             () = inner.stop.cancelled() => return End::Cancelled("shutdown"),

@@ -61,6 +61,14 @@ pub enum AuditKind {
     BundleChanged,
     /// A bundle was removed.
     BundleRemoved,
+    /// An installed bundle has another signer, who is trusted.
+    BundleSigned,
+    /// Somebody accepted that a bundle may touch more than before.
+    AuthorityAccepted,
+    /// A key that vouches for bundles was trusted.
+    SignerTrusted,
+    /// A key that vouches for bundles was revoked.
+    SignerRevoked,
     /// A key was enrolled.
     CredentialEnrolled,
     /// A key was revoked.
@@ -75,7 +83,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::CallRefused,
         Self::CallFinished,
         Self::LeaseGranted,
@@ -90,6 +98,10 @@ impl AuditKind {
         Self::BundleInstalled,
         Self::BundleChanged,
         Self::BundleRemoved,
+        Self::BundleSigned,
+        Self::AuthorityAccepted,
+        Self::SignerTrusted,
+        Self::SignerRevoked,
         Self::CredentialEnrolled,
         Self::CredentialRevoked,
         Self::SecretSet,
@@ -114,6 +126,10 @@ impl AuditKind {
             Self::BundleInstalled => "bundle.installed",
             Self::BundleChanged => "bundle.changed",
             Self::BundleRemoved => "bundle.removed",
+            Self::BundleSigned => "bundle.signed",
+            Self::AuthorityAccepted => "authority.accepted",
+            Self::SignerTrusted => "signer.trusted",
+            Self::SignerRevoked => "signer.revoked",
             Self::CredentialEnrolled => "credential.enrolled",
             Self::CredentialRevoked => "credential.revoked",
             Self::SecretSet => "secret.set",

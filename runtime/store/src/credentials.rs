@@ -44,6 +44,8 @@ pub struct Credential {
     pub role: Role,
     /// When it was enrolled.
     pub added_at: UnixMs,
+    /// When its newest certificate ends; zero: not known.
+    pub expires_at: UnixMs,
     /// When it was revoked.
     pub revoked_at: Option<UnixMs>,
 }
@@ -54,10 +56,11 @@ impl Store {
     /// With `once`, only the first key ever to come with that text succeeds: the right is used up in the same commit. The same
     /// key may repeat it (its answer may have been lost); another one gets `AlreadyUsed`.
     pub fn enroll(&self, credential: &Credential, once: Option<&str>, by: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO credential (spki, subject, role, added_at, revoked_at) VALUES (?1, ?2, ?3, ?4, ?5)
-            ON CONFLICT (spki) DO UPDATE SET subject = ?2, role = ?3, added_at = ?4, revoked_at = ?5";
-        let Credential { spki, subject, role, added_at, revoked_at } = credential;
-        let values = params![spki.hex(), subject, role.as_str(), int(added_at.0), revoked_at.map(|time| int(time.0))];
+        let sql = "INSERT INTO credential (spki, subject, role, added_at, revoked_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            ON CONFLICT (spki) DO UPDATE SET subject = ?2, role = ?3, added_at = ?4, revoked_at = ?5, expires_at = ?6";
+        let Credential { spki, subject, role, added_at, expires_at, revoked_at } = credential;
+        let revoked = revoked_at.map(|time| int(time.0));
+        let values = params![spki.hex(), subject, role.as_str(), int(added_at.0), revoked, int(expires_at.0)];
         let detail = Detail::default().text("subject", subject).text("role", role.as_str());
         let row = audit(AuditKind::CredentialEnrolled, spki, by, *added_at, detail);
         lock(&self.inner.db).audited(true, &self.inner.config, |step| {
@@ -127,6 +130,7 @@ fn credential(row: &Row<'_>) -> rusqlite::Result<Result<Credential, StoreError>>
         subject: row.get("subject")?,
         role,
         added_at: UnixMs(count(row.get("added_at")?)),
+        expires_at: UnixMs(count(row.get("expires_at")?)),
         revoked_at: revoked_at.map(|time| UnixMs(count(time))),
     }))
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use aria_core::Digest;
+use aria_core::admission::Refusal;
+use aria_core::signer::TrustRefusal;
 use aria_types::ErrorKind;
 
 /// Why the store did not do it. What was asked has no effect then.
@@ -49,15 +51,20 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
-    /// Another content has this name and version.
-    #[error("{name}@{version} is already installed with digest {installed}")]
-    VersionTaken {
-        /// The bundle.
-        name: String,
-        /// Its version.
-        version: String,
-        /// What is there.
-        installed: Digest,
+    /// The bundle is not for this device, or may not be called.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The key is not taken up.
+    #[error(transparent)]
+    NotTrusted(TrustRefusal),
+    /// No such signer.
+    #[error("key {0} was never trusted on this device")]
+    SignerUnknown(Digest),
+    /// As many names as a device remembers.
+    #[error("the device remembers {limit} names of bundles, which is as many as it may")]
+    TooManyNames {
+        /// The limit.
+        limit: u64,
     },
     /// No such bundle.
     #[error("bundle {0} is not installed")]
@@ -209,7 +216,8 @@ impl StoreError {
     /// The kind callers act on.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::VersionTaken { .. } => ErrorKind::Exists,
+            Self::Refused(refusal) => refusal.kind(),
+            Self::NotTrusted(refusal) => refusal.kind(),
             Self::DependencyMissing { .. } | Self::InUse { .. } | Self::NoPrevious(_) => ErrorKind::State,
             Self::ToolAmbiguous { .. } => ErrorKind::Invalid,
             Self::LeaseOver | Self::Fenced { .. } | Self::OffsetMismatch { .. } => ErrorKind::Conflict,
@@ -218,8 +226,13 @@ impl StoreError {
             Self::Dimension { .. } => ErrorKind::Invalid,
             Self::Exists { .. } => ErrorKind::Exists,
             Self::NotCommitted { .. } => ErrorKind::Internal,
-            Self::BundleUnknown(_) | Self::BlobUnknown(_) | Self::RunUnknown(_) => ErrorKind::NotFound,
-            Self::BlobTooLarge { .. } | Self::DiskQuota { .. } | Self::TooManyBundles { .. } => ErrorKind::Exhausted,
+            Self::BundleUnknown(_) | Self::BlobUnknown(_) | Self::RunUnknown(_) | Self::SignerUnknown(_) => {
+                ErrorKind::NotFound
+            }
+            Self::BlobTooLarge { .. }
+            | Self::DiskQuota { .. }
+            | Self::TooManyBundles { .. }
+            | Self::TooManyNames { .. } => ErrorKind::Exhausted,
             Self::DigestMismatch { .. } | Self::Corrupt { .. } => ErrorKind::Damaged,
             Self::AlreadyUsed(_) => ErrorKind::Denied,
             Self::SchemaTooNew { .. } | Self::Busy { .. } => ErrorKind::State,
@@ -234,7 +247,10 @@ impl StoreError {
     /// The stable reason.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::VersionTaken { .. } => "VERSION_TAKEN",
+            Self::Refused(refusal) => refusal.reason(),
+            Self::NotTrusted(refusal) => refusal.reason(),
+            Self::SignerUnknown(_) => "KEY_UNKNOWN",
+            Self::TooManyNames { .. } => "NAMES_FULL",
             Self::DependencyMissing { .. } => "DEPENDENCY_MISSING",
             Self::InUse { .. } => "BUNDLE_IN_USE",
             Self::NoPrevious(_) => "NO_PREVIOUS",

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use aria_core::admission::Admission;
 use aria_core::{Active, Dependency, Digest, Name, UnixMs};
 use rusqlite::{OptionalExtension, Row, params};
 use semver::Version;
@@ -16,6 +17,7 @@ use semver::Version;
 use crate::db::{count, digest, doing, int, lock, read};
 use crate::error::StoreError;
 use crate::files::{io_error, remove};
+use crate::history::{self, History};
 use crate::open::{Inner, Store};
 use crate::versions;
 use crate::{AuditEvent, AuditKind, Detail};
@@ -78,6 +80,8 @@ pub struct BundleRecord {
     pub active: bool,
     /// They do so whatever else is installed.
     pub pinned: bool,
+    /// The key that vouched for it; `None`: it came before devices asked.
+    pub signer: Option<Digest>,
 }
 
 /// What an install did.
@@ -143,26 +147,48 @@ pub(crate) const BUNDLES: &str = "SELECT bundle.*, active.version = bundle.versi
     active.version = bundle.version AND active.pinned AS is_pinned
     FROM bundle JOIN active ON active.name = bundle.name";
 
+impl NewBundle {
+    /// As it would be once installed.
+    #[must_use]
+    pub fn would_be(self, signer: Digest) -> BundleRecord {
+        let Self { name, version, digest, interface_digest, authority_digest, .. } = self;
+        let Self { size_bytes, unpacked_bytes, manifest_json, owner, .. } = self;
+        BundleRecord {
+            name,
+            version,
+            digest,
+            interface_digest,
+            authority_digest,
+            size_bytes,
+            unpacked_bytes,
+            manifest_json,
+            owner,
+            installed_at: UnixMs(0),
+            deprecated: String::new(),
+            active: false,
+            pinned: false,
+            signer: Some(signer),
+        }
+    }
+}
+
 impl Store {
-    /// Installs a bundle. `place` gets the `bundles` directory and must leave the durable directory `<hex digest>` in it
-    /// (`Staged::commit` does); it is not called when the bundle is there already. Then the row is written. Installs and removals
-    /// run one at a time; lookups go on meanwhile. After an error nothing is installed.
+    /// Installs a bundle if `admit`, given what the device knows of its name, says so. `place` gets the `bundles` directory and
+    /// must leave the durable directory `<hex digest>` in it (`Staged::commit` does); it is not called when the bundle is there
+    /// already. Then the row is written. Installs and removals run one at a time; lookups go on meanwhile. After an error nothing
+    /// is installed and nothing is remembered.
     pub fn install(
         &self,
         bundle: NewBundle,
         now: UnixMs,
+        admit: impl FnOnce(&History) -> Result<Admission, StoreError>,
         place: impl FnOnce(&Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
     ) -> Result<Installed, StoreError> {
         let _alone = lock(&self.inner.installing);
-        if let Some(there) = self.find(&bundle.name, &bundle.version)? {
-            return match there.digest == bundle.digest {
-                true => Ok(Installed::Before(there)),
-                false => Err(StoreError::VersionTaken {
-                    name: there.name.to_string(),
-                    version: there.version,
-                    installed: there.digest,
-                }),
-            };
+        let history = self.history(&bundle)?;
+        let admission = admit(&history)?;
+        if let Some(there) = &history.same_version {
+            return self.vouch_again(there.clone(), &history, &admission, &bundle.owner, now);
         }
         self.check_dependencies(&bundle)?;
         self.check_quota(bundle.unpacked_bytes)?;
@@ -171,8 +197,8 @@ impl Store {
             used.doomed = false;
         }
         let digest = bundle.digest;
-        let installed = place(&self.inner.bundles).map_err(StoreError::Place).and_then(|()| self.insert(bundle, now));
-        match installed {
+        let insert = || self.insert(bundle, &history, &admission, now);
+        match place(&self.inner.bundles).map_err(StoreError::Place).and_then(|()| insert()) {
             Ok(record) => Ok(Installed::Now(record)),
             Err(error) => {
                 // What cannot be removed either has no row, so the next start removes it.
@@ -180,6 +206,34 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// The same bundle again. When whoever vouched for it may no more, whoever vouches now takes the place.
+    fn vouch_again(
+        &self,
+        mut there: BundleRecord,
+        history: &History,
+        admission: &Admission,
+        by: &str,
+        now: UnixMs,
+    ) -> Result<Installed, StoreError> {
+        let (Admission::Present { signer } | Admission::Install { signer, .. }) = admission;
+        match self.check_vouched(&there) {
+            Ok(()) => return Ok(Installed::Before(there)),
+            Err(StoreError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+        there.signer = Some(signer.key);
+        let row = audit(AuditKind::BundleSigned, (&there.name, &there.version), by, now, |detail| {
+            detail.text("digest", &there.digest.to_string()).text("signer", &signer.key.to_string())
+        });
+        lock(&self.inner.db).audited(true, &self.inner.config, |step| {
+            let sql = "UPDATE bundle SET signer = ?2 WHERE digest = ?1";
+            step.execute(sql, [there.digest.hex(), signer.key.hex()]).map_err(doing("sign a bundle"))?;
+            history::remember(step, (&there.name, &there.version), history, admission, now)?;
+            Ok(((), [row]))
+        })?;
+        Ok(Installed::Before(there))
     }
 
     /// Name and version of all installed bundles by name, then newest version first. Not the bundles: all their manifests
@@ -243,11 +297,19 @@ impl Store {
         rows.map(|row| row.map_err(doing("look up bundles"))?).collect()
     }
 
-    fn insert(&self, bundle: NewBundle, now: UnixMs) -> Result<BundleRecord, StoreError> {
+    fn insert(
+        &self,
+        bundle: NewBundle,
+        history: &History,
+        admission: &Admission,
+        now: UnixMs,
+    ) -> Result<BundleRecord, StoreError> {
+        let (Admission::Present { signer } | Admission::Install { signer, .. }) = admission;
         let version = read(Version::parse(&bundle.version), "bundle.version")?;
         let sql =
             "INSERT INTO bundle (name, version, digest, interface_digest, authority_digest, size_bytes, unpacked_bytes,
-            manifest_json, owner, installed_at, file_sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+            manifest_json, owner, installed_at, file_sha256, signer)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
         let values = params![
             bundle.name.as_str(),
             bundle.version,
@@ -260,16 +322,19 @@ impl Store {
             bundle.owner,
             int(now.0),
             bundle.file_sha256.hex(),
+            signer.key.hex(),
         ];
-        let row = audit(AuditKind::BundleInstalled, (&bundle.name, &bundle.version), &bundle.owner, now, |detail| {
-            detail.text("digest", &bundle.digest.to_string()).text("authority", &bundle.authority_digest.to_string())
-        });
+        let rows = installed_rows(&bundle, admission, now);
         lock(&self.inner.db).audited(true, &self.inner.config, |step| {
             step.execute(sql, values).map_err(doing("install bundle"))?;
             versions::insert_parts(step, &bundle)?;
             let active = Active::installed(versions::active(step, &bundle.name)?, version);
             versions::set_active(step, &bundle.name, &active)?;
-            Ok(((), [row]))
+            history::remember(step, (&bundle.name, &bundle.version), history, admission, now)?;
+            if let Admission::Install { signer, grants: true, .. } = admission {
+                history::remember_grant(step, &bundle, &signer.publisher, now)?;
+            }
+            Ok(((), rows))
         })?;
         self.find(&bundle.name, &bundle.version)?.ok_or(StoreError::Corrupt { what: "bundle" })
     }
@@ -320,6 +385,24 @@ impl Inner {
     }
 }
 
+/// The rows of an installed bundle: that it is, and that more authority was accepted for it.
+fn installed_rows(bundle: &NewBundle, admission: &Admission, now: UnixMs) -> Vec<AuditEvent> {
+    let (Admission::Present { signer } | Admission::Install { signer, .. }) = admission;
+    let row = |kind, changes: &[String]| {
+        audit(kind, (&bundle.name, &bundle.version), &bundle.owner, now, |detail| {
+            let detail = detail.text("digest", &bundle.digest.to_string());
+            let detail = detail.text("authority", &bundle.authority_digest.to_string());
+            detail.text("signer", &signer.key.to_string()).texts("changes", changes)
+        })
+    };
+    let mut rows = vec![row(AuditKind::BundleInstalled, &[])];
+    if let Admission::Install { grants: true, changes, .. } = admission {
+        let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        rows.push(row(AuditKind::AuthorityAccepted, &changes));
+    }
+    rows
+}
+
 /// The row of a step with a bundle.
 pub(crate) fn audit(
     kind: AuditKind,
@@ -352,6 +435,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Result<BundleRecord, StoreError>> {
         deprecated: row.get("deprecated")?,
         active: row.get("is_active")?,
         pinned: row.get("is_pinned")?,
+        signer: row.get::<_, Option<String>>("signer")?.map(|_| digest(row, "signer")).transpose()?,
     }))
 }
 

@@ -112,8 +112,14 @@ fn bundles_and_keys_leave_one_row_for_each_step() {
     install(&store, bundle("weather", "0.2.0")).expect("another");
     store.remove_bundle(&name("weather"), None, "bob", later(1)).expect("remove both");
     let key = sha256(b"key");
-    let credential =
-        Credential { spki: key, subject: "carl".into(), role: Role::Caller, added_at: later(2), revoked_at: None };
+    let credential = Credential {
+        spki: key,
+        subject: "carl".into(),
+        role: Role::Caller,
+        added_at: later(2),
+        expires_at: later(60),
+        revoked_at: None,
+    };
     store.enroll(&credential, Some("once"), "root").expect("enrol");
     assert!(store.enroll(&Credential { spki: sha256(b"other"), ..credential }, Some("once"), "eve").is_err());
     assert!(store.revoke(&key, "root", later(3)).expect("revoke"));
@@ -123,7 +129,9 @@ fn bundles_and_keys_leave_one_row_for_each_step() {
         .map(|row| (row.kind, row.owner, row.subject.split(['@', ':']).nth(1).unwrap_or_default().to_owned()))
         .collect();
     let key = key.hex();
+    let signer = support::signer(1).key.hex();
     let expected = [
+        ("signer.trusted", "root", signer.as_str()),
         ("bundle.installed", "ann", "weather"),
         ("bundle.installed", "ann", "weather"),
         ("bundle.removed", "bob", "weather"),

@@ -9,7 +9,7 @@ use std::thread;
 
 use aria_store::{Config, Installed, StoreError};
 use aria_types::ErrorKind;
-use support::{NOW, bundle, entries, fresh, fresh_with, install, later, name, open, place};
+use support::{NOW, bundle, entries, fresh, fresh_with, install, install_at, later, name, open, place};
 
 #[test]
 fn an_installed_bundle_is_found_again_also_after_reopening() {
@@ -27,7 +27,7 @@ fn an_installed_bundle_is_found_again_also_after_reopening() {
 fn the_same_bundle_again_changes_nothing_and_is_not_placed_again() {
     let (_directory, store) = fresh();
     install(&store, bundle("weather", "0.1.0")).expect("first");
-    let again = store.install(bundle("weather", "0.1.0"), later(5), |_| Err("placed twice".into()));
+    let again = install_at(&store, bundle("weather", "0.1.0"), later(5), |_| Err("placed twice".into()));
     assert!(matches!(again, Ok(Installed::Before(record)) if record.installed_at == NOW));
 }
 
@@ -130,7 +130,7 @@ fn a_failed_reinstall_still_removes_the_doomed_directory() {
     install(&store, bundle("weather", "0.1.0")).expect("install");
     let lease = store.lease_bundle(&digest).expect("lease");
     store.remove_bundle(&name("weather"), None, "root", NOW).expect("remove");
-    store.install(bundle("weather", "0.1.0"), NOW, |_| Err("disk".into())).expect_err("not placed");
+    install_at(&store, bundle("weather", "0.1.0"), NOW, |_| Err("disk".into())).expect_err("not placed");
     drop(lease);
     assert!(entries(&store.bundles_dir()).is_empty());
 }
@@ -139,12 +139,11 @@ fn a_failed_reinstall_still_removes_the_doomed_directory() {
 fn a_failed_place_installs_nothing_and_keeps_its_cause() {
     let (_directory, store) = fresh();
     let digest = bundle("weather", "0.1.0").digest;
-    let error = store
-        .install(bundle("weather", "0.1.0"), NOW, |bundles| {
-            place(bundles, &digest)?;
-            Err("the disk is gone".into())
-        })
-        .expect_err("not placed");
+    let error = install_at(&store, bundle("weather", "0.1.0"), NOW, |bundles| {
+        place(bundles, &digest)?;
+        Err("the disk is gone".into())
+    })
+    .expect_err("not placed");
     assert!(matches!(&error, StoreError::Place(cause) if cause.to_string() == "the disk is gone"));
     assert!(store.bundles().expect("list").is_empty() && entries(&store.bundles_dir()).is_empty());
 }

@@ -18,7 +18,14 @@ fn texts(store: &Store, query: &LogQuery) -> Vec<String> {
 }
 
 fn credential(key: &[u8]) -> Credential {
-    Credential { spki: sha256(key), subject: "ann".into(), role: Role::Admin, added_at: NOW, revoked_at: None }
+    Credential {
+        spki: sha256(key),
+        subject: "ann".into(),
+        role: Role::Admin,
+        added_at: NOW,
+        expires_at: later(60),
+        revoked_at: None,
+    }
 }
 
 #[test]

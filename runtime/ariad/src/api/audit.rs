@@ -146,7 +146,7 @@ mod tests {
 
     #[track_caller]
     fn check(role: Role, owner: &str, expected: Result<Option<&str>, tonic::Code>) {
-        let caller = Caller { subject: "ann".into(), role, via: Via::Tls };
+        let caller = Caller { subject: "ann".into(), role, via: Via::Tls { key_sha256: String::new() } };
         let request = pb::AuditListRequest { owner: owner.into(), ..Default::default() };
         let found = query(&caller, &request).map(|query| query.owner).map_err(|status| status.code());
         assert_eq!(found, expected.map(|owner| owner.map(ToOwned::to_owned)));

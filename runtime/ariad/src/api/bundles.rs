@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use aria_bundle::{Expected, Limits, Reader, Staged};
-use aria_core::{Dependency, Digest, Name};
+use aria_bundle::{Expected, Limits, Reader};
+use aria_core::authority::{Change, Way};
+use aria_core::{Dependency, Name};
 use aria_protocol::aria::v1 as pb;
-use aria_store::{BundleRecord, Installed, NewBundle};
+use aria_store::{BundleRecord, Store, StoreError};
 use aria_types::ErrorKind;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{blob, invalid, required, rfc3339};
+use super::convert::{blob, required, rfc3339};
+use super::install::{Judged, Wanted, install};
 use super::transfer::{self, Part};
-use super::{Device, List, blocking, listed, now, recipe, versions};
+use super::{Device, List, blocking, listed, recipe, versions};
 use crate::auth::Caller;
 use crate::status::{self, refuse};
 
@@ -39,6 +41,8 @@ impl pb::bundles_server::Bundles for Bundles {
             let message = format!("bundle of {} bytes, limit is {}", file.size_bytes, device.bundle_bytes_max);
             return Err(refuse(ErrorKind::Exhausted, "BUNDLE_TOO_LARGE", message));
         }
+        let dry_run = start.dry_run;
+        let wanted = Wanted::read(&caller.subject, file.sha256, &start.accept_authority, dry_run)?;
         let limits = Limits { file_bytes_max: device.bundle_bytes_max, ..Limits::default() };
         let expected = Expected { size_bytes: file.size_bytes, sha256: file.sha256 };
         let staging = device.store.staging_dir();
@@ -46,9 +50,13 @@ impl pb::bundles_server::Bundles for Bundles {
         let reader = upload.into(part, reader, |reader, chunk| reader.feed(chunk).map_err(status::bundle)).await?;
         // From here the whole file is here; a caller that goes away now finds it installed.
         let work = Arc::clone(device);
-        let installed = blocking(move || install(&work, reader, file.sha256, caller.subject)).await?;
-        let (bundle, already_present) = blocking(move || told(installed)).await?;
-        Ok(Response::new(pb::UploadBundleResponse { bundle: Some(bundle), already_present }))
+        let judged = match blocking(move || Ok(install(&work, reader, &wanted))).await? {
+            Ok(judged) => judged,
+            Err(refused) => return Err(refused.told(device).await),
+        };
+        let store = device.store.clone();
+        let (bundle, already_present, authority) = blocking(move || told(&store, judged, dry_run)).await?;
+        Ok(Response::new(pb::UploadBundleResponse { bundle: Some(bundle), already_present, authority }))
     }
 
     async fn commit_bundle(
@@ -95,7 +103,7 @@ impl pb::bundles_server::Bundles for Bundles {
             let mut list = List::new("GetBundle");
             for (name, version) in store.bundles().map_err(status::store)? {
                 if let Some(record) = listed(&store, &name, Some(&version))? {
-                    list.push(wire(record)?)?;
+                    list.push(wire(&store, record)?)?;
                 }
             }
             Ok(list.items)
@@ -113,7 +121,7 @@ impl pb::bundles_server::Bundles for Bundles {
             let version = (!version.is_empty()).then_some(version.as_str());
             let record = store.bundle(&self::name(&name)?, version).map_err(status::store)?;
             let manifest_json = record.manifest_json.clone();
-            Ok(pb::GetBundleResponse { bundle: Some(wire(record)?), manifest_json })
+            Ok(pb::GetBundleResponse { bundle: Some(wire(&store, record)?), manifest_json })
         });
         Ok(Response::new(found.await?))
     }
@@ -134,58 +142,36 @@ pub(super) fn name(text: &str) -> Result<Name, Status> {
     Name::parse(text).map_err(|_| unknown())
 }
 
-/// Judges what the reader took and installs it.
-pub(super) fn install(
-    device: &Device,
-    reader: Reader,
-    file_sha256: Digest,
-    owner: String,
-) -> Result<Installed, Status> {
-    let staged = reader.finish().map_err(status::bundle)?;
-    fits(device, &staged)?;
-    let new = NewBundle {
-        name: staged.manifest.name.clone(),
-        version: staged.manifest.version.to_string(),
-        digest: staged.digest,
-        interface_digest: staged.interface_digest,
-        authority_digest: staged.authority_digest,
-        size_bytes: staged.size_bytes,
-        unpacked_bytes: staged.unpacked_bytes,
-        manifest_json: staged.manifest_json.clone(),
-        owner,
-        file_sha256,
-        tools: staged.manifest.tools.iter().map(|tool| tool.name.clone()).collect(),
-        dependencies: staged.manifest.dependencies.clone(),
-    };
-    let place = |bundles: &std::path::Path| staged.commit(bundles).map(drop).map_err(Into::into);
-    device.store.install(new, now(), place).map_err(status::store)
-}
-
-/// For the log and for the wire: the bundle, and whether it was there before.
-pub(super) fn told(installed: Installed) -> Result<(pb::Bundle, bool), Status> {
-    let (record, already_present) = match installed {
-        Installed::Now(record) => (record, false),
-        Installed::Before(record) => (record, true),
-    };
-    tracing::info!(bundle = %record.name, version = %record.version, digest = %record.digest, already_present, "bundle installed");
-    Ok((wire(record)?, already_present))
-}
-
-/// What the format allows and this device cannot use.
-fn fits(device: &Device, staged: &Staged) -> Result<(), Status> {
-    let manifest = &staged.manifest;
-    if manifest.program.is_some() {
-        return Err(invalid("MANIFEST_INVALID", "a bundle with a program is run by exec, not installed"));
+/// For the log and for the wire: the bundle, whether it was there before, and what it may touch more or less.
+pub(super) fn told(
+    store: &Store,
+    judged: Judged,
+    dry_run: bool,
+) -> Result<(pb::Bundle, bool, Option<pb::AuthorityDiff>), Status> {
+    let Judged { record, already_present, changes, compared_version, needs_acceptance } = judged;
+    let mut bundle = wire(store, record)?;
+    if !dry_run {
+        let (name, version, digest) = (&bundle.name, &bundle.version, &bundle.digest);
+        tracing::info!(bundle = %name, %version, %digest, already_present, "bundle installed");
+    } else if !already_present {
+        bundle.installed_at.clear();
     }
-    let engine = env!("CARGO_PKG_VERSION").parse();
-    if engine.is_ok_and(|engine| !manifest.runs_on(&engine)) {
-        let message = format!("engine {} is asked for, this device is {}", manifest.engine, env!("CARGO_PKG_VERSION"));
-        return Err(invalid("FORMAT_UNSUPPORTED", message));
-    }
-    device.handle.check_schemas(manifest).map_err(status::invoke)
+    let changes = changes.into_iter().map(change).collect();
+    Ok((bundle, already_present, Some(pb::AuthorityDiff { compared_version, changes, needs_acceptance })))
 }
 
-pub(super) fn wire(record: BundleRecord) -> Result<pb::Bundle, Status> {
+fn change(change: Change) -> pb::AuthorityChange {
+    let Change { tool, way, touch } = change;
+    pb::AuthorityChange { tool: tool.to_string(), wider: way == Way::Wider, touch: touch.to_string() }
+}
+
+pub(super) fn wire(store: &Store, record: BundleRecord) -> Result<pb::Bundle, Status> {
+    let signer = record.signer.map(|key| store.signer(&key)).transpose().map_err(status::store)?.flatten();
+    let blocked = match store.check_vouched(&record) {
+        Ok(()) => String::new(),
+        Err(error @ StoreError::Refused(_)) => error.reason().to_owned(),
+        Err(error) => return Err(status::store(error)),
+    };
     let manifest = aria_bundle::parse_manifest(record.manifest_json.as_bytes()).map_err(status::bundle)?;
     Ok(pb::Bundle {
         name: record.name.to_string(),
@@ -201,6 +187,9 @@ pub(super) fn wire(record: BundleRecord) -> Result<pb::Bundle, Status> {
         pinned: record.pinned,
         deprecated: record.deprecated,
         dependencies: manifest.dependencies.iter().map(dependency).collect(),
+        publisher: signer.map(|signer| signer.publisher.to_string()).unwrap_or_default(),
+        signer: record.signer.map(|key| key.to_string()).unwrap_or_default(),
+        blocked,
     })
 }
 

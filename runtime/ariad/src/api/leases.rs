@@ -160,7 +160,11 @@ mod tests {
     }
 
     fn seen(role: Role) -> pb::LeasesListResponse {
-        view(&Caller { subject: "ann".into(), role, via: Via::Tls }, leases(), String::new())
+        view(
+            &Caller { subject: "ann".into(), role, via: Via::Tls { key_sha256: String::new() } },
+            leases(),
+            String::new(),
+        )
     }
 
     #[test]
@@ -185,7 +189,7 @@ mod tests {
         let token = format!("kv:{}:rw", "a".repeat(60));
         let waiting = Waiting { owner: "ann".into(), tokens: vec![token; 64], ..Waiting::default() };
         let leases = Snapshot { waiting: vec![waiting; 2000], ..Snapshot::default() };
-        let caller = Caller { subject: "ann".into(), role: Role::Caller, via: Via::Tls };
+        let caller = Caller { subject: "ann".into(), role: Role::Caller, via: Via::Tls { key_sha256: String::new() } };
         let answer = view(&caller, leases, String::new());
         assert!(answer.encoded_len() <= LIST_BYTES_MAX);
         assert!(answer.waiters_left_out > 0);

@@ -2,24 +2,20 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use aria_core::{Digest, InvocationId};
+use aria_core::InvocationId;
 use aria_protocol::aria::v1 as pb;
-use aria_store::{Credential, LogPage, LogQuery, LogSource, Role, StoredLog};
-use aria_types::ErrorKind;
-use time::OffsetDateTime;
+use aria_store::{LogPage, LogQuery, LogSource, Role, StoredLog};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::convert::{digest, invalid, moment, printable, rfc3339};
-use super::{Device, blocking, now};
-use crate::auth::{Caller, Via, role};
-use crate::identity::{Csr, IdentityError};
-use crate::status::{self, refuse};
-use crate::trust;
+use super::convert::{invalid, moment, printable, rfc3339};
+use super::{Device, blocking, identities, now, to_the_end};
+use crate::auth::Caller;
+use crate::status;
 
 /// The only protocol there is yet.
 const PROTOCOL: u32 = 1;
@@ -61,56 +57,29 @@ impl pb::node_server::Node for Node {
 
     async fn enroll(&self, request: Request<pb::EnrollRequest>) -> Result<Response<pb::EnrollResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let request = request.into_inner();
-        let device = &self.0;
-        let csr = Csr::parse(&request.csr_der).map_err(identity)?;
-        let subject = subject(&request.subject)?;
-        let role = granted_role(device, &caller, &csr, &subject, &request.role)?;
-        let at = OffsetDateTime::from(now().to_system());
-        let signed = device.identity.sign(&csr, &subject, at).map_err(identity)?;
-        let credential = Credential {
-            spki: digest(&csr.key_sha256)?,
-            subject: subject.clone(),
-            role,
-            added_at: now(),
-            revoked_at: None,
-        };
-        let once = matches!(caller.via, Via::EnrolKey { .. }).then(|| format!("enrol-key:{}", csr.key_sha256));
-        let (store, by) = (device.store.clone(), enroller(&caller, &subject));
-        blocking(move || store.enroll(&credential, once.as_deref(), &by).map_err(closed)).await?;
-        device
-            .trust
-            .insert(csr.key_sha256.clone(), trust::Credential { subject: subject.clone(), role, revoked: false });
-        tracing::info!(%subject, role = role.as_str(), key_sha256 = %csr.key_sha256, not_after = %signed.not_after, "identity enrolled");
-        Ok(Response::new(pb::EnrollResponse {
-            certificate_pem: signed.certificate_pem,
-            ca_pem: device.identity.ca_pem().to_owned(),
-            node_id: device.identity.node_id().to_owned(),
-            role: role.as_str().to_owned(),
-            listen: device.listen.clone(),
-        }))
+        to_the_end(identities::enrol(Arc::clone(&self.0), caller, request.into_inner())).await
     }
 
     async fn revoke(&self, request: Request<pb::RevokeRequest>) -> Result<Response<pb::RevokeResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let pb::RevokeRequest { key_sha256, subject } = request.into_inner();
-        if key_sha256.is_empty() == subject.is_empty() {
-            return Err(invalid("FIELD_MISSING", "exactly one of key_sha256 and subject is needed"));
-        }
-        let keys = self.0.trust.named(&key_sha256, &subject);
-        if keys.is_empty() {
-            return Err(refuse(ErrorKind::NotFound, "CREDENTIAL_UNKNOWN", "no such key was ever enrolled"));
-        }
-        let digests = keys.iter().map(|key| digest(key)).collect::<Result<Vec<Digest>, _>>()?;
-        let (store, by) = (self.0.store.clone(), caller.subject.clone());
-        let revoke =
-            move || digests.iter().try_for_each(|key| store.revoke(key, &by, now()).map(drop)).map_err(status::store);
-        blocking(revoke).await?;
-        for key in &keys {
-            self.0.trust.revoke(key);
-            tracing::info!(key_sha256 = %key, by = %caller.subject, "identity revoked");
-        }
-        Ok(Response::new(pb::RevokeResponse { key_sha256: keys }))
+        to_the_end(identities::revoke(Arc::clone(&self.0), caller, request.into_inner())).await
+    }
+
+    async fn list_credentials(
+        &self,
+        request: Request<pb::ListCredentialsRequest>,
+    ) -> Result<Response<pb::ListCredentialsResponse>, Status> {
+        let (caller, store) = (Caller::of(&request)?, self.0.store.clone());
+        let credentials = blocking(move || identities::list(&store, &caller)).await?;
+        Ok(Response::new(pb::ListCredentialsResponse { credentials }))
+    }
+
+    async fn invite_key(
+        &self,
+        request: Request<pb::InviteKeyRequest>,
+    ) -> Result<Response<pb::InviteKeyResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        identities::invite(&self.0, &caller, &request.into_inner()).map(Response::new)
     }
 
     async fn stream_logs(&self, request: Request<pb::StreamLogsRequest>) -> Result<Response<LogStream>, Status> {
@@ -122,65 +91,6 @@ impl pb::node_server::Node for Node {
         // Ends with its reader, with the daemon, or when everything is told.
         tokio::spawn(send_logs(Arc::clone(&self.0), query, request.follow, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
-    }
-}
-
-/// Over the socket what the administrator asks for; over TCP only the expected key, only in time, only as operator.
-fn granted_role(device: &Device, caller: &Caller, csr: &Csr, subject: &str, asked: &str) -> Result<Role, Status> {
-    let closed = |message: &str| Err(refuse(ErrorKind::Denied, "ENROLMENT_CLOSED", message));
-    let asked = match asked {
-        "" => Role::Operator,
-        text => role(text).ok_or_else(|| invalid("ROLE_UNKNOWN", "the role must be admin, operator or caller"))?,
-    };
-    match &caller.via {
-        Via::Socket => Ok(asked),
-        Via::Tls => closed("identities are enrolled over the device's own socket"),
-        Via::EnrolKey { key_sha256 } if *key_sha256 != csr.key_sha256 => {
-            closed("the request is for another key than the one the device expects")
-        }
-        Via::EnrolKey { key_sha256 } if !device.trust.expects(key_sha256, Instant::now()) => {
-            closed("the device does not expect this key any more")
-        }
-        Via::EnrolKey { .. } if asked != Role::Operator => closed("over TCP a key is enrolled as operator"),
-        Via::EnrolKey { key_sha256 } if device.trust.subject_is_taken(subject, key_sha256) => {
-            Err(refuse(ErrorKind::Exists, "SUBJECT_TAKEN", "another key has this subject"))
-        }
-        Via::EnrolKey { .. } => Ok(Role::Operator),
-    }
-}
-
-/// Who enrols a key: a key the device was told to expect speaks for itself.
-fn enroller(caller: &Caller, subject: &str) -> String {
-    if caller.subject.is_empty() { subject.to_owned() } else { caller.subject.clone() }
-}
-
-fn subject(text: &str) -> Result<String, Status> {
-    let allowed = |symbol: char| symbol.is_ascii_alphanumeric() || "._-@".contains(symbol);
-    let good = (1..=63).contains(&text.len())
-        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && text.chars().all(allowed);
-    if good {
-        return Ok(text.to_owned());
-    }
-    Err(invalid(
-        "SUBJECT_SYNTAX",
-        "the subject must be letters, digits, . _ - @, 1 to 63 bytes, beginning with a letter or digit",
-    ))
-}
-
-fn identity(error: IdentityError) -> Status {
-    match error {
-        IdentityError::Csr { .. } => invalid("CSR_INVALID", error.to_string()),
-        error => status::internal("sign a certificate", &error),
-    }
-}
-
-fn closed(error: aria_store::StoreError) -> Status {
-    match error {
-        aria_store::StoreError::AlreadyUsed(_) => {
-            refuse(ErrorKind::Denied, "ENROLMENT_CLOSED", "the device does not expect this key any more")
-        }
-        error => status::store(error),
     }
 }
 

@@ -10,7 +10,7 @@ use aria_types::ErrorKind;
 use tonic::{Request, Response, Status};
 
 use super::convert::required;
-use super::{Device, now};
+use super::{Device, now, to_the_end};
 use crate::auth::Caller;
 use crate::status::{self, refuse};
 
@@ -47,16 +47,6 @@ impl pb::policy_server::Policy for Policy {
     ) -> Result<Response<pb::RemoveRuleResponse>, Status> {
         let caller = Caller::of(&request)?;
         to_the_end(remove(Arc::clone(&self.0), caller, request.into_inner().name)).await
-    }
-}
-
-/// Finishes a change though its caller may leave: the rule and its audit row are one step.
-async fn to_the_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, Status>> + Send + 'static,
-) -> Result<Response<T>, Status> {
-    match tokio::spawn(change).await {
-        Ok(answer) => answer.map(Response::new),
-        Err(error) => Err(status::internal("change the policy", &error)),
     }
 }
 
@@ -217,7 +207,7 @@ mod tests {
 
     #[test]
     fn who_only_calls_sees_nobody_elses_name() {
-        let caller = |role| Caller { subject: "ann".into(), role, via: Via::Tls };
+        let caller = |role| Caller { subject: "ann".into(), role, via: Via::Tls { key_sha256: String::new() } };
         let seen = |role, owners: &[&str]| visible(&caller(role), rule(&["kv:a:ro"], owners)).map(|rule| rule.owners);
         assert_eq!(seen(Role::Caller, &["bob"]), None);
         assert_eq!(seen(Role::Caller, &["bob", "ann"]), Some(vec!["ann".to_owned()]));

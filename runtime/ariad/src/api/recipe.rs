@@ -5,12 +5,14 @@ use std::io::Read;
 use std::sync::Arc;
 
 use aria_bundle::{Expected, Limits, Reader};
+use aria_core::Digest;
 use aria_protocol::aria::v1 as pb;
-use aria_store::{BlobRef, Installed};
+use aria_store::{BlobRef, Store, StoreError};
 use aria_types::ErrorKind;
 use tonic::Status;
 
 use super::convert::{blob, invalid, required};
+use super::install::{Judged, NotInstalled, Wanted, install};
 use super::{Device, blobs, blocking, bundles, now};
 use crate::auth::Caller;
 use crate::status::{self, refuse};
@@ -37,21 +39,40 @@ pub(super) async fn commit(
     caller: Caller,
     request: pb::CommitBundleRequest,
 ) -> Result<pb::CommitBundleResponse, Status> {
+    let (accept, dry_run) = (request.accept_authority.clone(), request.dry_run);
     let recipe = read(request, device.bundle_bytes_max)?;
+    let wanted = Wanted::read(&caller.subject, recipe.file.sha256, &accept, dry_run)?;
     let (store, sha256) = (device.store.clone(), recipe.file.sha256);
-    if let Some(record) = blocking(move || store.bundle_by_file(&sha256).map_err(status::store)).await? {
-        let (bundle, already_present) = blocking(move || bundles::told(Installed::Before(record))).await?;
-        return Ok(pb::CommitBundleResponse { bundle: Some(bundle), already_present, ..Default::default() });
+    if let Some(answer) = blocking(move || known(&store, &sha256, dry_run)).await? {
+        return Ok(answer);
     }
     let place = device.uploads.take(&caller.subject).ok_or_else(|| {
         refuse(ErrorKind::Exhausted, "QUEUE_FULL", "as many uploads as the device allows are under way; try again")
     })?;
-    let device = Arc::clone(device);
+    let at = Arc::clone(device);
     let work = move || {
         let _place = place;
-        put_together(&device, recipe, caller.subject)
+        Ok(put_together(&at, recipe, &wanted))
     };
-    blocking(work).await
+    match blocking(work).await? {
+        Ok(answer) => Ok(answer),
+        Err(refused) => Err(refused.told(device).await),
+    }
+}
+
+/// The answer for a file that is installed. One that nobody vouches for any more is read again, with its signatures.
+fn known(store: &Store, sha256: &Digest, dry_run: bool) -> Result<Option<pb::CommitBundleResponse>, Status> {
+    let Some(record) = store.bundle_by_file(sha256).map_err(status::store)? else { return Ok(None) };
+    match store.check_vouched(&record) {
+        Ok(()) => told(store, Judged::present(record), dry_run).map(Some),
+        Err(StoreError::Refused(_)) => Ok(None),
+        Err(error) => Err(status::store(error)),
+    }
+}
+
+fn told(store: &Store, judged: Judged, dry_run: bool) -> Result<pb::CommitBundleResponse, Status> {
+    let (bundle, already_present, authority) = bundles::told(store, judged, dry_run)?;
+    Ok(pb::CommitBundleResponse { bundle: Some(bundle), already_present, authority, ..Default::default() })
 }
 
 fn read(request: pb::CommitBundleRequest, bundle_bytes_max: u64) -> Result<Recipe, Status> {
@@ -83,7 +104,8 @@ fn read(request: pb::CommitBundleRequest, bundle_bytes_max: u64) -> Result<Recip
     Ok(Recipe { file, pieces })
 }
 
-fn put_together(device: &Device, recipe: Recipe, owner: String) -> Result<pb::CommitBundleResponse, Status> {
+fn put_together(device: &Device, recipe: Recipe, wanted: &Wanted) -> Result<pb::CommitBundleResponse, NotInstalled> {
+    let owner = &wanted.owner;
     let Recipe { file, pieces } = recipe;
     let needed: Vec<BlobRef> = pieces
         .iter()
@@ -92,7 +114,7 @@ fn put_together(device: &Device, recipe: Recipe, owner: String) -> Result<pb::Co
             Piece::Blob(blob) => Some(*blob),
         })
         .collect();
-    let (missing, held_bytes) = blobs::missing(&device.store, &owner, &needed)?;
+    let (missing, held_bytes) = blobs::missing(&device.store, owner, &needed)?;
     if !missing.is_empty() {
         return Ok(pb::CommitBundleResponse { missing, held_bytes, ..Default::default() });
     }
@@ -102,12 +124,10 @@ fn put_together(device: &Device, recipe: Recipe, owner: String) -> Result<pb::Co
     for piece in pieces {
         match piece {
             Piece::Literal(bytes) => reader.feed(&bytes).map_err(status::bundle)?,
-            Piece::Blob(blob) => feed_blob(device, &mut reader, &owner, &blob)?,
+            Piece::Blob(blob) => feed_blob(device, &mut reader, owner, &blob)?,
         }
     }
-    let installed = bundles::install(device, reader, file.sha256, owner)?;
-    let (bundle, already_present) = bundles::told(installed)?;
-    Ok(pb::CommitBundleResponse { bundle: Some(bundle), already_present, ..Default::default() })
+    Ok(told(&device.store, install(device, reader, wanted)?, wanted.dry_run)?)
 }
 
 fn feed_blob(device: &Device, reader: &mut Reader, owner: &str, blob: &BlobRef) -> Result<(), Status> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aria_protocol::aria::v1 as pb;
-use aria_store::{BundleRecord, DEPRECATED_BYTES_MAX, Dependants, Pointer};
+use aria_store::{BundleRecord, DEPRECATED_BYTES_MAX, Dependants, Pointer, Store};
 use tonic::Status;
 
 use super::bundles::{name, wire};
@@ -21,7 +21,7 @@ pub(super) async fn pin(
     blocking(move || {
         let to = if request.version.is_empty() { Pointer::Follow } else { Pointer::Pin(&request.version) };
         let record = store.point(&name(&request.name)?, to, &caller.subject, now()).map_err(status::store)?;
-        moved(record, &caller)
+        moved(&store, record, &caller)
     })
     .await
 }
@@ -34,14 +34,14 @@ pub(super) async fn roll_back(
     let store = device.store.clone();
     blocking(move || {
         let record = store.point(&name(&request.name)?, Pointer::Back, &caller.subject, now());
-        moved(record.map_err(status::store)?, &caller)
+        moved(&store, record.map_err(status::store)?, &caller)
     })
     .await
 }
 
-fn moved(record: BundleRecord, caller: &Caller) -> Result<pb::Bundle, Status> {
+fn moved(store: &Store, record: BundleRecord, caller: &Caller) -> Result<pb::Bundle, Status> {
     tracing::info!(bundle = %record.name, version = %record.version, pinned = record.pinned, by = %caller.subject, "calls go to");
-    wire(record)
+    wire(store, record)
 }
 
 pub(super) async fn deprecate(
@@ -57,7 +57,7 @@ pub(super) async fn deprecate(
     let store = device.store.clone();
     blocking(move || {
         let record = store.deprecate(&name(&request.name)?, &request.version, &why, &caller.subject, now());
-        wire(record.map_err(status::store)?)
+        wire(&store, record.map_err(status::store)?)
     })
     .await
 }
@@ -81,7 +81,7 @@ pub(super) async fn remove(
         for record in records.iter().filter(|_| !request.dry_run) {
             tracing::info!(bundle = %record.name, version = %record.version, by = %caller.subject, "bundle removed");
         }
-        records.into_iter().map(wire).collect()
+        records.into_iter().map(|record| wire(&store, record)).collect()
     })
     .await
 }

@@ -11,6 +11,7 @@ use pb::bundles_client::BundlesClient;
 use pb::exec_client::ExecClient;
 use pb::node_client::NodeClient;
 use pb::tools_client::ToolsClient;
+use pb::trust_client::TrustClient;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, PublicKeyData};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -33,6 +34,7 @@ pub(crate) struct Client {
     pub(crate) blobs: BlobsClient<Channel>,
     pub(crate) tools: ToolsClient<Channel>,
     pub(crate) exec: ExecClient<Channel>,
+    pub(crate) trust: TrustClient<Channel>,
 }
 
 impl Client {
@@ -43,6 +45,7 @@ impl Client {
             blobs: BlobsClient::new(channel.clone()),
             tools: ToolsClient::new(channel.clone()).max_decoding_message_size(16 << 20),
             exec: ExecClient::new(channel.clone()),
+            trust: TrustClient::new(channel.clone()),
             channel,
         }
     }
@@ -77,6 +80,18 @@ impl Client {
         }
     }
 
+    /// Trusts the key of a seed for a publisher.
+    pub(crate) async fn trust_key(&self, seed: u8, publisher: &str) -> Result<pb::Signer, Status> {
+        let public_key = super::author::pair(seed).1.spki();
+        let request = pb::TrustSignerRequest { public_key, publisher: publisher.to_owned(), ..Default::default() };
+        Ok(self.trust.clone().trust_signer(request).await?.into_inner().signer.unwrap())
+    }
+
+    pub(crate) async fn revoke_key(&self, seed: u8) -> Result<pb::RevokeSignerResponse, Status> {
+        let key_id = super::author::pair(seed).1.id().to_string();
+        Ok(self.trust.clone().revoke_signer(pb::RevokeSignerRequest { key_id }).await?.into_inner())
+    }
+
     pub(crate) async fn upload(&self, bytes: &[u8]) -> Result<pb::UploadBundleResponse, Status> {
         self.upload_as(super::blob(bytes), bytes, 100_000).await
     }
@@ -88,8 +103,18 @@ impl Client {
         bytes: &[u8],
         piece: usize,
     ) -> Result<pb::UploadBundleResponse, Status> {
+        self.upload_start(pb::UploadStart { file: Some(file), ..Default::default() }, bytes, piece).await
+    }
+
+    /// Uploads with more wishes.
+    pub(crate) async fn upload_start(
+        &self,
+        start: pb::UploadStart,
+        bytes: &[u8],
+        piece: usize,
+    ) -> Result<pb::UploadBundleResponse, Status> {
         use pb::upload_bundle_request::Part;
-        let start = Part::Start(pb::UploadStart { file: Some(file) });
+        let start = Part::Start(start);
         let parts = [start].into_iter().chain(bytes.chunks(piece).map(|chunk| Part::Chunk(chunk.to_vec())));
         let messages: Vec<_> = parts.map(|part| pb::UploadBundleRequest { part: Some(part) }).collect();
         Ok(self.bundles.clone().upload_bundle(tokio_stream::iter(messages)).await?.into_inner())

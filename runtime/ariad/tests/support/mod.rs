@@ -7,6 +7,10 @@ pub(crate) mod engine;
 
 #[path = "../../../bundle/tests/support/mod.rs"]
 pub(crate) mod aria_file;
+#[path = "../../../bundle/tests/support/author.rs"]
+pub(crate) mod author;
+#[path = "../../../bundle/tests/support/signed.rs"]
+pub(crate) mod signed;
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -19,6 +23,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+/// What writes signatures knows the writer of bundles by this name.
+pub(crate) use aria_file as support;
 use aria_file::Parts;
 use client::{Client, Key};
 use engine::Engine;
@@ -52,14 +58,17 @@ impl Daemon {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::start(&dir.path().join("quilt.sock"));
         let (child, ready) = launch(dir.path(), extra).await;
-        Self {
+        let daemon = Self {
             dir,
             engine,
             listen: text(&ready, "listen"),
             node_id: text(&ready, "node_id"),
             child,
             extra: extra.to_owned(),
-        }
+        };
+        // Whose bundles these tests send unless they say otherwise.
+        daemon.local().await.trust_key(1, "author").await.unwrap();
+        daemon
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -188,9 +197,14 @@ async fn launch(dir: &Path, extra: &str) -> (Child, Value) {
     }
 }
 
-/// A bundle whose tools are named for what the scripted engine does with them.
+/// A bundle whose tools are named for what the scripted engine does with them, signed by a key the daemon trusts.
 pub(crate) fn bundle(name: &str, version: &str) -> Vec<u8> {
-    parts(name, version).bytes()
+    sign(&parts(name, version), &[1])
+}
+
+/// Signed by the keys of these seeds.
+pub(crate) fn sign(parts: &Parts, seeds: &[u8]) -> Vec<u8> {
+    author::signed_by(&parts.image(), seeds, |_| ())
 }
 
 /// The same, open to change.

@@ -39,11 +39,12 @@ pub(crate) fn with_envelope(
 
 /// What a good envelope's payload says of the bundle.
 pub(crate) fn statement(staged: &aria_bundle::Staged) -> Value {
+    let (name, version) = (staged.manifest.name.as_str(), staged.manifest.version.to_string());
     json!({
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": "weather@0.1.0", "digest": {"sha256": staged.digest.hex()}}],
+        "subject": [{"name": format!("{name}@{version}"), "digest": {"sha256": staged.digest.hex()}}],
         "predicateType": "urn:aria:bundle:v1",
-        "predicate": {"name": "weather", "version": "0.1.0", "interfaceDigest": staged.interface_digest.to_string(),
+        "predicate": {"name": name, "version": version, "interfaceDigest": staged.interface_digest.to_string(),
             "authorityDigest": staged.authority_digest.to_string()},
     })
 }

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aria/v1/bundles.proto.
  */
 export const file_aria_v1_bundles: GenFile = /*@__PURE__*/
-  fileDesc("ChVhcmlhL3YxL2J1bmRsZXMucHJvdG8SB2FyaWEudjEiVQoTVXBsb2FkQnVuZGxlUmVxdWVzdBIlCgVzdGFydBgBIAEoCzIULmFyaWEudjEuVXBsb2FkU3RhcnRIABIPCgVjaHVuaxgCIAEoDEgAQgYKBHBhcnQiLQoLVXBsb2FkU3RhcnQSHgoEZmlsZRgBIAEoCzIQLmFyaWEudjEuQmxvYlJlZiJQChRVcGxvYWRCdW5kbGVSZXNwb25zZRIfCgZidW5kbGUYASABKAsyDy5hcmlhLnYxLkJ1bmRsZRIXCg9hbHJlYWR5X3ByZXNlbnQYAiABKAgiWwoTQ29tbWl0QnVuZGxlUmVxdWVzdBIeCgRmaWxlGAEgASgLMhAuYXJpYS52MS5CbG9iUmVmEiQKBnBpZWNlcxgCIAMoCzIULmFyaWEudjEuQnVuZGxlUGllY2UiSwoLQnVuZGxlUGllY2USEQoHbGl0ZXJhbBgBIAEoDEgAEiAKBGJsb2IYAiABKAsyEC5hcmlhLnYxLkJsb2JSZWZIAEIHCgVwaWVjZSKHAQoUQ29tbWl0QnVuZGxlUmVzcG9uc2USHwoGYnVuZGxlGAEgASgLMg8uYXJpYS52MS5CdW5kbGUSFwoPYWxyZWFkeV9wcmVzZW50GAIgASgIEiEKB21pc3NpbmcYAyADKAsyEC5hcmlhLnYxLkJsb2JSZWYSEgoKaGVsZF9ieXRlcxgEIAMoBCKeAgoGQnVuZGxlEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIOCgZkaWdlc3QYAyABKAkSGAoQaW50ZXJmYWNlX2RpZ2VzdBgEIAEoCRIYChBhdXRob3JpdHlfZGlnZXN0GAUgASgJEhIKCnNpemVfYnl0ZXMYBiABKAQSFAoMaW5zdGFsbGVkX2F0GAcgASgJEg0KBXRvb2xzGAggAygJEhMKC2Rlc2NyaXB0aW9uGAkgASgJEg4KBmFjdGl2ZRgKIAEoCBIOCgZwaW5uZWQYCyABKAgSEgoKZGVwcmVjYXRlZBgMIAEoCRIvCgxkZXBlbmRlbmNpZXMYDSADKAsyGS5hcmlhLnYxLkJ1bmRsZURlcGVuZGVuY3kiMQoQQnVuZGxlRGVwZW5kZW5jeRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkiFAoSTGlzdEJ1bmRsZXNSZXF1ZXN0IjcKE0xpc3RCdW5kbGVzUmVzcG9uc2USIAoHYnVuZGxlcxgBIAMoCzIPLmFyaWEudjEuQnVuZGxlIjEKEEdldEJ1bmRsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJIksKEUdldEJ1bmRsZVJlc3BvbnNlEh8KBmJ1bmRsZRgBIAEoCzIPLmFyaWEudjEuQnVuZGxlEhUKDW1hbmlmZXN0X2pzb24YAiABKAkiXgoTUmVtb3ZlQnVuZGxlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFwoPd2l0aF9kZXBlbmRhbnRzGAMgASgIEg8KB2RyeV9ydW4YBCABKAgiOAoUUmVtb3ZlQnVuZGxlUmVzcG9uc2USIAoHcmVtb3ZlZBgBIAMoCzIPLmFyaWEudjEuQnVuZGxlIjEKEFBpbkJ1bmRsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJIjQKEVBpbkJ1bmRsZVJlc3BvbnNlEh8KBmJ1bmRsZRgBIAEoCzIPLmFyaWEudjEuQnVuZGxlIiUKFVJvbGxCYWNrQnVuZGxlUmVxdWVzdBIMCgRuYW1lGAEgASgJIjkKFlJvbGxCYWNrQnVuZGxlUmVzcG9uc2USHwoGYnVuZGxlGAEgASgLMg8uYXJpYS52MS5CdW5kbGUiRAoWRGVwcmVjYXRlQnVuZGxlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSCwoDd2h5GAMgASgJIjoKF0RlcHJlY2F0ZUJ1bmRsZVJlc3BvbnNlEh8KBmJ1bmRsZRgBIAEoCzIPLmFyaWEudjEuQnVuZGxlMu0ECgdCdW5kbGVzEk0KDFVwbG9hZEJ1bmRsZRIcLmFyaWEudjEuVXBsb2FkQnVuZGxlUmVxdWVzdBodLmFyaWEudjEuVXBsb2FkQnVuZGxlUmVzcG9uc2UoARJLCgxDb21taXRCdW5kbGUSHC5hcmlhLnYxLkNvbW1pdEJ1bmRsZVJlcXVlc3QaHS5hcmlhLnYxLkNvbW1pdEJ1bmRsZVJlc3BvbnNlEkgKC0xpc3RCdW5kbGVzEhsuYXJpYS52MS5MaXN0QnVuZGxlc1JlcXVlc3QaHC5hcmlhLnYxLkxpc3RCdW5kbGVzUmVzcG9uc2USQgoJR2V0QnVuZGxlEhkuYXJpYS52MS5HZXRCdW5kbGVSZXF1ZXN0GhouYXJpYS52MS5HZXRCdW5kbGVSZXNwb25zZRJLCgxSZW1vdmVCdW5kbGUSHC5hcmlhLnYxLlJlbW92ZUJ1bmRsZVJlcXVlc3QaHS5hcmlhLnYxLlJlbW92ZUJ1bmRsZVJlc3BvbnNlEkIKCVBpbkJ1bmRsZRIZLmFyaWEudjEuUGluQnVuZGxlUmVxdWVzdBoaLmFyaWEudjEuUGluQnVuZGxlUmVzcG9uc2USUQoOUm9sbEJhY2tCdW5kbGUSHi5hcmlhLnYxLlJvbGxCYWNrQnVuZGxlUmVxdWVzdBofLmFyaWEudjEuUm9sbEJhY2tCdW5kbGVSZXNwb25zZRJUCg9EZXByZWNhdGVCdW5kbGUSHy5hcmlhLnYxLkRlcHJlY2F0ZUJ1bmRsZVJlcXVlc3QaIC5hcmlhLnYxLkRlcHJlY2F0ZUJ1bmRsZVJlc3BvbnNlYgZwcm90bzM", [file_aria_v1_common]);
+  fileDesc("ChVhcmlhL3YxL2J1bmRsZXMucHJvdG8SB2FyaWEudjEiVQoTVXBsb2FkQnVuZGxlUmVxdWVzdBIlCgVzdGFydBgBIAEoCzIULmFyaWEudjEuVXBsb2FkU3RhcnRIABIPCgVjaHVuaxgCIAEoDEgAQgYKBHBhcnQiWAoLVXBsb2FkU3RhcnQSHgoEZmlsZRgBIAEoCzIQLmFyaWEudjEuQmxvYlJlZhIYChBhY2NlcHRfYXV0aG9yaXR5GAIgASgJEg8KB2RyeV9ydW4YAyABKAgiewoUVXBsb2FkQnVuZGxlUmVzcG9uc2USHwoGYnVuZGxlGAEgASgLMg8uYXJpYS52MS5CdW5kbGUSFwoPYWxyZWFkeV9wcmVzZW50GAIgASgIEikKCWF1dGhvcml0eRgDIAEoCzIWLmFyaWEudjEuQXV0aG9yaXR5RGlmZiJuCg1BdXRob3JpdHlEaWZmEhgKEGNvbXBhcmVkX3ZlcnNpb24YASABKAkSKQoHY2hhbmdlcxgCIAMoCzIYLmFyaWEudjEuQXV0aG9yaXR5Q2hhbmdlEhgKEG5lZWRzX2FjY2VwdGFuY2UYAyABKAgiPQoPQXV0aG9yaXR5Q2hhbmdlEgwKBHRvb2wYASABKAkSDQoFd2lkZXIYAiABKAgSDQoFdG91Y2gYAyABKAkihgEKE0NvbW1pdEJ1bmRsZVJlcXVlc3QSHgoEZmlsZRgBIAEoCzIQLmFyaWEudjEuQmxvYlJlZhIkCgZwaWVjZXMYAiADKAsyFC5hcmlhLnYxLkJ1bmRsZVBpZWNlEhgKEGFjY2VwdF9hdXRob3JpdHkYAyABKAkSDwoHZHJ5X3J1bhgEIAEoCCJLCgtCdW5kbGVQaWVjZRIRCgdsaXRlcmFsGAEgASgMSAASIAoEYmxvYhgCIAEoCzIQLmFyaWEudjEuQmxvYlJlZkgAQgcKBXBpZWNlIrIBChRDb21taXRCdW5kbGVSZXNwb25zZRIfCgZidW5kbGUYASABKAsyDy5hcmlhLnYxLkJ1bmRsZRIXCg9hbHJlYWR5X3ByZXNlbnQYAiABKAgSIQoHbWlzc2luZxgDIAMoCzIQLmFyaWEudjEuQmxvYlJlZhISCgpoZWxkX2J5dGVzGAQgAygEEikKCWF1dGhvcml0eRgFIAEoCzIWLmFyaWEudjEuQXV0aG9yaXR5RGlmZiLSAgoGQnVuZGxlEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIOCgZkaWdlc3QYAyABKAkSGAoQaW50ZXJmYWNlX2RpZ2VzdBgEIAEoCRIYChBhdXRob3JpdHlfZGlnZXN0GAUgASgJEhIKCnNpemVfYnl0ZXMYBiABKAQSFAoMaW5zdGFsbGVkX2F0GAcgASgJEg0KBXRvb2xzGAggAygJEhMKC2Rlc2NyaXB0aW9uGAkgASgJEg4KBmFjdGl2ZRgKIAEoCBIOCgZwaW5uZWQYCyABKAgSEgoKZGVwcmVjYXRlZBgMIAEoCRIvCgxkZXBlbmRlbmNpZXMYDSADKAsyGS5hcmlhLnYxLkJ1bmRsZURlcGVuZGVuY3kSEQoJcHVibGlzaGVyGA4gASgJEg4KBnNpZ25lchgPIAEoCRIPCgdibG9ja2VkGBAgASgJIjEKEEJ1bmRsZURlcGVuZGVuY3kSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJIhQKEkxpc3RCdW5kbGVzUmVxdWVzdCI3ChNMaXN0QnVuZGxlc1Jlc3BvbnNlEiAKB2J1bmRsZXMYASADKAsyDy5hcmlhLnYxLkJ1bmRsZSIxChBHZXRCdW5kbGVSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCSJLChFHZXRCdW5kbGVSZXNwb25zZRIfCgZidW5kbGUYASABKAsyDy5hcmlhLnYxLkJ1bmRsZRIVCg1tYW5pZmVzdF9qc29uGAIgASgJIl4KE1JlbW92ZUJ1bmRsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhcKD3dpdGhfZGVwZW5kYW50cxgDIAEoCBIPCgdkcnlfcnVuGAQgASgIIjgKFFJlbW92ZUJ1bmRsZVJlc3BvbnNlEiAKB3JlbW92ZWQYASADKAsyDy5hcmlhLnYxLkJ1bmRsZSIxChBQaW5CdW5kbGVSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCSI0ChFQaW5CdW5kbGVSZXNwb25zZRIfCgZidW5kbGUYASABKAsyDy5hcmlhLnYxLkJ1bmRsZSIlChVSb2xsQmFja0J1bmRsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSI5ChZSb2xsQmFja0J1bmRsZVJlc3BvbnNlEh8KBmJ1bmRsZRgBIAEoCzIPLmFyaWEudjEuQnVuZGxlIkQKFkRlcHJlY2F0ZUJ1bmRsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEgsKA3doeRgDIAEoCSI6ChdEZXByZWNhdGVCdW5kbGVSZXNwb25zZRIfCgZidW5kbGUYASABKAsyDy5hcmlhLnYxLkJ1bmRsZTLtBAoHQnVuZGxlcxJNCgxVcGxvYWRCdW5kbGUSHC5hcmlhLnYxLlVwbG9hZEJ1bmRsZVJlcXVlc3QaHS5hcmlhLnYxLlVwbG9hZEJ1bmRsZVJlc3BvbnNlKAESSwoMQ29tbWl0QnVuZGxlEhwuYXJpYS52MS5Db21taXRCdW5kbGVSZXF1ZXN0Gh0uYXJpYS52MS5Db21taXRCdW5kbGVSZXNwb25zZRJICgtMaXN0QnVuZGxlcxIbLmFyaWEudjEuTGlzdEJ1bmRsZXNSZXF1ZXN0GhwuYXJpYS52MS5MaXN0QnVuZGxlc1Jlc3BvbnNlEkIKCUdldEJ1bmRsZRIZLmFyaWEudjEuR2V0QnVuZGxlUmVxdWVzdBoaLmFyaWEudjEuR2V0QnVuZGxlUmVzcG9uc2USSwoMUmVtb3ZlQnVuZGxlEhwuYXJpYS52MS5SZW1vdmVCdW5kbGVSZXF1ZXN0Gh0uYXJpYS52MS5SZW1vdmVCdW5kbGVSZXNwb25zZRJCCglQaW5CdW5kbGUSGS5hcmlhLnYxLlBpbkJ1bmRsZVJlcXVlc3QaGi5hcmlhLnYxLlBpbkJ1bmRsZVJlc3BvbnNlElEKDlJvbGxCYWNrQnVuZGxlEh4uYXJpYS52MS5Sb2xsQmFja0J1bmRsZVJlcXVlc3QaHy5hcmlhLnYxLlJvbGxCYWNrQnVuZGxlUmVzcG9uc2USVAoPRGVwcmVjYXRlQnVuZGxlEh8uYXJpYS52MS5EZXByZWNhdGVCdW5kbGVSZXF1ZXN0GiAuYXJpYS52MS5EZXByZWNhdGVCdW5kbGVSZXNwb25zZWIGcHJvdG8z", [file_aria_v1_common]);
 
 /**
  * @generated from message aria.v1.UploadBundleRequest
@@ -57,6 +57,21 @@ export type UploadStart = Message<"aria.v1.UploadStart"> & {
    * @generated from field: aria.v1.BlobRef file = 1;
    */
   file?: BlobRef | undefined;
+
+  /**
+   * sha256:<hex>: the bundle's authority digest, when it may touch more than the installed version and that is wanted. Holds for
+   * this publisher, name, interface and authority, also when the same is uploaded again. Empty: nothing is accepted.
+   *
+   * @generated from field: string accept_authority = 2;
+   */
+  acceptAuthority: string;
+
+  /**
+   * Judge it and install nothing. What an upload would be refused for is the answer here too, but for AUTHORITY_WIDENED.
+   *
+   * @generated from field: bool dry_run = 3;
+   */
+  dryRun: boolean;
 };
 
 /**
@@ -71,6 +86,8 @@ export const UploadStartSchema: GenMessage<UploadStart> = /*@__PURE__*/
  */
 export type UploadBundleResponse = Message<"aria.v1.UploadBundleResponse"> & {
   /**
+   * In a dry run: as it would be, without installed_at.
+   *
    * @generated from field: aria.v1.Bundle bundle = 1;
    */
   bundle?: Bundle | undefined;
@@ -79,6 +96,11 @@ export type UploadBundleResponse = Message<"aria.v1.UploadBundleResponse"> & {
    * @generated from field: bool already_present = 2;
    */
   alreadyPresent: boolean;
+
+  /**
+   * @generated from field: aria.v1.AuthorityDiff authority = 3;
+   */
+  authority?: AuthorityDiff | undefined;
 };
 
 /**
@@ -87,6 +109,72 @@ export type UploadBundleResponse = Message<"aria.v1.UploadBundleResponse"> & {
  */
 export const UploadBundleResponseSchema: GenMessage<UploadBundleResponse> = /*@__PURE__*/
   messageDesc(file_aria_v1_bundles, 2);
+
+/**
+ * Against the newest installed version before.
+ *
+ * @generated from message aria.v1.AuthorityDiff
+ */
+export type AuthorityDiff = Message<"aria.v1.AuthorityDiff"> & {
+  /**
+   * That version; empty: there was none, and nothing to compare with.
+   *
+   * @generated from field: string compared_version = 1;
+   */
+  comparedVersion: string;
+
+  /**
+   * @generated from field: repeated aria.v1.AuthorityChange changes = 2;
+   */
+  changes: AuthorityChange[];
+
+  /**
+   * Only in a dry run: an upload is refused with AUTHORITY_WIDENED unless it accepts the bundle's authority digest.
+   *
+   * @generated from field: bool needs_acceptance = 3;
+   */
+  needsAcceptance: boolean;
+};
+
+/**
+ * Describes the message aria.v1.AuthorityDiff.
+ * Use `create(AuthorityDiffSchema)` to create a new message.
+ */
+export const AuthorityDiffSchema: GenMessage<AuthorityDiff> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 3);
+
+/**
+ * What a tool may touch and could not before, or the other way round.
+ *
+ * @generated from message aria.v1.AuthorityChange
+ */
+export type AuthorityChange = Message<"aria.v1.AuthorityChange"> & {
+  /**
+   * @generated from field: string tool = 1;
+   */
+  tool: string;
+
+  /**
+   * False: it may no more.
+   *
+   * @generated from field: bool wider = 2;
+   */
+  wider: boolean;
+
+  /**
+   * A resource token, `spawn`, or `approval <rule>`.
+   *
+   * @generated from field: string touch = 3;
+   */
+  touch: string;
+};
+
+/**
+ * Describes the message aria.v1.AuthorityChange.
+ * Use `create(AuthorityChangeSchema)` to create a new message.
+ */
+export const AuthorityChangeSchema: GenMessage<AuthorityChange> = /*@__PURE__*/
+  messageDesc(file_aria_v1_bundles, 4);
 
 /**
  * @generated from message aria.v1.CommitBundleRequest
@@ -105,6 +193,20 @@ export type CommitBundleRequest = Message<"aria.v1.CommitBundleRequest"> & {
    * @generated from field: repeated aria.v1.BundlePiece pieces = 2;
    */
   pieces: BundlePiece[];
+
+  /**
+   * As in UploadStart.
+   *
+   * @generated from field: string accept_authority = 3;
+   */
+  acceptAuthority: string;
+
+  /**
+   * As in UploadStart; blobs that are missing are still named, and have to be put.
+   *
+   * @generated from field: bool dry_run = 4;
+   */
+  dryRun: boolean;
 };
 
 /**
@@ -112,7 +214,7 @@ export type CommitBundleRequest = Message<"aria.v1.CommitBundleRequest"> & {
  * Use `create(CommitBundleRequestSchema)` to create a new message.
  */
 export const CommitBundleRequestSchema: GenMessage<CommitBundleRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 3);
+  messageDesc(file_aria_v1_bundles, 5);
 
 /**
  * @generated from message aria.v1.BundlePiece
@@ -145,7 +247,7 @@ export type BundlePiece = Message<"aria.v1.BundlePiece"> & {
  * Use `create(BundlePieceSchema)` to create a new message.
  */
 export const BundlePieceSchema: GenMessage<BundlePiece> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 4);
+  messageDesc(file_aria_v1_bundles, 6);
 
 /**
  * @generated from message aria.v1.CommitBundleResponse
@@ -176,6 +278,11 @@ export type CommitBundleResponse = Message<"aria.v1.CommitBundleResponse"> & {
    * @generated from field: repeated uint64 held_bytes = 4;
    */
   heldBytes: bigint[];
+
+  /**
+   * @generated from field: aria.v1.AuthorityDiff authority = 5;
+   */
+  authority?: AuthorityDiff | undefined;
 };
 
 /**
@@ -183,7 +290,7 @@ export type CommitBundleResponse = Message<"aria.v1.CommitBundleResponse"> & {
  * Use `create(CommitBundleResponseSchema)` to create a new message.
  */
 export const CommitBundleResponseSchema: GenMessage<CommitBundleResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 5);
+  messageDesc(file_aria_v1_bundles, 7);
 
 /**
  * @generated from message aria.v1.Bundle
@@ -269,6 +376,25 @@ export type Bundle = Message<"aria.v1.Bundle"> & {
    * @generated from field: repeated aria.v1.BundleDependency dependencies = 13;
    */
   dependencies: BundleDependency[];
+
+  /**
+   * Whose it is, and the key that vouched for it (sha256:<hex>); empty for a bundle from before devices asked.
+   *
+   * @generated from field: string publisher = 14;
+   */
+  publisher: string;
+
+  /**
+   * @generated from field: string signer = 15;
+   */
+  signer: string;
+
+  /**
+   * Why its tools are not called: SIGNER_REVOKED, SIGNATURE_MISSING; empty: they are.
+   *
+   * @generated from field: string blocked = 16;
+   */
+  blocked: string;
 };
 
 /**
@@ -276,7 +402,7 @@ export type Bundle = Message<"aria.v1.Bundle"> & {
  * Use `create(BundleSchema)` to create a new message.
  */
 export const BundleSchema: GenMessage<Bundle> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 6);
+  messageDesc(file_aria_v1_bundles, 8);
 
 /**
  * @generated from message aria.v1.BundleDependency
@@ -300,7 +426,7 @@ export type BundleDependency = Message<"aria.v1.BundleDependency"> & {
  * Use `create(BundleDependencySchema)` to create a new message.
  */
 export const BundleDependencySchema: GenMessage<BundleDependency> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 7);
+  messageDesc(file_aria_v1_bundles, 9);
 
 /**
  * @generated from message aria.v1.ListBundlesRequest
@@ -313,7 +439,7 @@ export type ListBundlesRequest = Message<"aria.v1.ListBundlesRequest"> & {
  * Use `create(ListBundlesRequestSchema)` to create a new message.
  */
 export const ListBundlesRequestSchema: GenMessage<ListBundlesRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 8);
+  messageDesc(file_aria_v1_bundles, 10);
 
 /**
  * @generated from message aria.v1.ListBundlesResponse
@@ -330,7 +456,7 @@ export type ListBundlesResponse = Message<"aria.v1.ListBundlesResponse"> & {
  * Use `create(ListBundlesResponseSchema)` to create a new message.
  */
 export const ListBundlesResponseSchema: GenMessage<ListBundlesResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 9);
+  messageDesc(file_aria_v1_bundles, 11);
 
 /**
  * @generated from message aria.v1.GetBundleRequest
@@ -354,7 +480,7 @@ export type GetBundleRequest = Message<"aria.v1.GetBundleRequest"> & {
  * Use `create(GetBundleRequestSchema)` to create a new message.
  */
 export const GetBundleRequestSchema: GenMessage<GetBundleRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 10);
+  messageDesc(file_aria_v1_bundles, 12);
 
 /**
  * @generated from message aria.v1.GetBundleResponse
@@ -376,7 +502,7 @@ export type GetBundleResponse = Message<"aria.v1.GetBundleResponse"> & {
  * Use `create(GetBundleResponseSchema)` to create a new message.
  */
 export const GetBundleResponseSchema: GenMessage<GetBundleResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 11);
+  messageDesc(file_aria_v1_bundles, 13);
 
 /**
  * @generated from message aria.v1.RemoveBundleRequest
@@ -414,7 +540,7 @@ export type RemoveBundleRequest = Message<"aria.v1.RemoveBundleRequest"> & {
  * Use `create(RemoveBundleRequestSchema)` to create a new message.
  */
 export const RemoveBundleRequestSchema: GenMessage<RemoveBundleRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 12);
+  messageDesc(file_aria_v1_bundles, 14);
 
 /**
  * @generated from message aria.v1.RemoveBundleResponse
@@ -431,7 +557,7 @@ export type RemoveBundleResponse = Message<"aria.v1.RemoveBundleResponse"> & {
  * Use `create(RemoveBundleResponseSchema)` to create a new message.
  */
 export const RemoveBundleResponseSchema: GenMessage<RemoveBundleResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 13);
+  messageDesc(file_aria_v1_bundles, 15);
 
 /**
  * @generated from message aria.v1.PinBundleRequest
@@ -455,7 +581,7 @@ export type PinBundleRequest = Message<"aria.v1.PinBundleRequest"> & {
  * Use `create(PinBundleRequestSchema)` to create a new message.
  */
 export const PinBundleRequestSchema: GenMessage<PinBundleRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 14);
+  messageDesc(file_aria_v1_bundles, 16);
 
 /**
  * @generated from message aria.v1.PinBundleResponse
@@ -474,7 +600,7 @@ export type PinBundleResponse = Message<"aria.v1.PinBundleResponse"> & {
  * Use `create(PinBundleResponseSchema)` to create a new message.
  */
 export const PinBundleResponseSchema: GenMessage<PinBundleResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 15);
+  messageDesc(file_aria_v1_bundles, 17);
 
 /**
  * @generated from message aria.v1.RollBackBundleRequest
@@ -491,7 +617,7 @@ export type RollBackBundleRequest = Message<"aria.v1.RollBackBundleRequest"> & {
  * Use `create(RollBackBundleRequestSchema)` to create a new message.
  */
 export const RollBackBundleRequestSchema: GenMessage<RollBackBundleRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 16);
+  messageDesc(file_aria_v1_bundles, 18);
 
 /**
  * @generated from message aria.v1.RollBackBundleResponse
@@ -510,7 +636,7 @@ export type RollBackBundleResponse = Message<"aria.v1.RollBackBundleResponse"> &
  * Use `create(RollBackBundleResponseSchema)` to create a new message.
  */
 export const RollBackBundleResponseSchema: GenMessage<RollBackBundleResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 17);
+  messageDesc(file_aria_v1_bundles, 19);
 
 /**
  * @generated from message aria.v1.DeprecateBundleRequest
@@ -539,7 +665,7 @@ export type DeprecateBundleRequest = Message<"aria.v1.DeprecateBundleRequest"> &
  * Use `create(DeprecateBundleRequestSchema)` to create a new message.
  */
 export const DeprecateBundleRequestSchema: GenMessage<DeprecateBundleRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 18);
+  messageDesc(file_aria_v1_bundles, 20);
 
 /**
  * @generated from message aria.v1.DeprecateBundleResponse
@@ -556,7 +682,7 @@ export type DeprecateBundleResponse = Message<"aria.v1.DeprecateBundleResponse">
  * Use `create(DeprecateBundleResponseSchema)` to create a new message.
  */
 export const DeprecateBundleResponseSchema: GenMessage<DeprecateBundleResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_bundles, 19);
+  messageDesc(file_aria_v1_bundles, 21);
 
 /**
  * Installed bundles. Roles: admin and operator may change, every enrolled identity may read.
@@ -565,13 +691,17 @@ export const DeprecateBundleResponseSchema: GenMessage<DeprecateBundleResponse> 
  */
 export const Bundles: GenService<{
   /**
-   * Sends one .aria file and installs it.
+   * Sends one .aria file and installs it, if a trusted key signed it, its name is that publisher's, it goes forward, and it may touch no
+   * more than the installed version unless that was accepted.
    *
    * Deadline: the client's; without progress for 30 s the device ends the stream with DEADLINE_EXCEEDED.
    * Idempotent: the same bytes again answer `already_present` and change nothing.
    * A stream that breaks leaves nothing behind.
-   * Reasons: BUNDLE_TOO_LARGE DISK_QUOTA (RESOURCE_EXHAUSTED), DIGEST_MISMATCH (DATA_LOSS), VERSION_TAKEN (ALREADY_EXISTS),
+   * Reasons: SIGNATURE_MISSING SIGNATURE_BAD SIGNER_UNKNOWN SIGNER_REVOKED SIGNER_EXPIRED PUBLISHER_MISMATCH (PERMISSION_DENIED),
+   * BUNDLE_ROLLBACK AUTHORITY_WIDENED (FAILED_PRECONDITION), VERSION_TAKEN (ALREADY_EXISTS): other contents are installed under the
+   * version, BUNDLE_TOO_LARGE DISK_QUOTA NAMES_FULL (RESOURCE_EXHAUSTED), DIGEST_MISMATCH (DATA_LOSS), SIGNATURE_INVALID
    * MANIFEST_INVALID PATH_ESCAPE FORMAT_UNSUPPORTED and the archive reasons of the bundle reader (INVALID_ARGUMENT).
+   * AUTHORITY_WIDENED has the metadata `authority`: what accept_authority must be.
    *
    * @generated from rpc aria.v1.Bundles.UploadBundle
    */

@@ -274,7 +274,7 @@ export const FailedSchema: GenMessage<Failed> = /*@__PURE__*/
  */
 export type Cancelled = Message<"aria.v1.Cancelled"> & {
   /**
-   * "caller", "shutdown" or an operator's subject.
+   * "caller", "shutdown", "revocation" (of the key that vouched for the tool's bundle) or an operator's subject.
    *
    * @generated from field: string by = 1;
    */

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aria/v1/node.proto.
  */
 export const file_aria_v1_node: GenFile = /*@__PURE__*/
-  fileDesc("ChJhcmlhL3YxL25vZGUucHJvdG8SB2FyaWEudjEiEAoOR2V0Tm9kZVJlcXVlc3Qi7QEKD0dldE5vZGVSZXNwb25zZRIPCgdub2RlX2lkGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFAoMcHJvdG9jb2xfbWluGAMgASgNEhQKDHByb3RvY29sX21heBgEIAEoDRIMCgR0aW1lGAUgASgJEgwKBGFyY2gYBiABKAkSDwoHc3ViamVjdBgHIAEoCRIMCgRyb2xlGAggASgJEhYKDnNhbmRib3hfbGF5ZXJzGAkgAygJEhAKCHF1aWx0X3VwGAogASgIEhEKCXVwdGltZV9tcxgLIAEoBBIUCgxleGVjX2VuYWJsZWQYDCABKAgiPwoNRW5yb2xsUmVxdWVzdBIPCgdjc3JfZGVyGAEgASgMEg8KB3N1YmplY3QYAiABKAkSDAoEcm9sZRgDIAEoCSI0Cg1SZXZva2VSZXF1ZXN0EhIKCmtleV9zaGEyNTYYASABKAkSDwoHc3ViamVjdBgCIAEoCSIkCg5SZXZva2VSZXNwb25zZRISCgprZXlfc2hhMjU2GAEgAygJImgKDkVucm9sbFJlc3BvbnNlEhcKD2NlcnRpZmljYXRlX3BlbRgBIAEoCRIOCgZjYV9wZW0YAiABKAkSDwoHbm9kZV9pZBgDIAEoCRIMCgRyb2xlGAQgASgJEg4KBmxpc3RlbhgFIAEoCSJlChFTdHJlYW1Mb2dzUmVxdWVzdBIVCg1pbnZvY2F0aW9uX2lkGAEgASgJEgwKBHRvb2wYAiABKAkSDQoFc2luY2UYAyABKAkSDgoGZm9sbG93GAQgASgIEgwKBHRhaWwYBSABKA0idAoSU3RyZWFtTG9nc1Jlc3BvbnNlEgwKBHRpbWUYASABKAkSFQoNaW52b2NhdGlvbl9pZBgCIAEoCRIMCgR0b29sGAMgASgJEg4KBnNvdXJjZRgEIAEoCRINCgVsZXZlbBgFIAEoCRIMCgR0ZXh0GAYgASgJMoMCCgROb2RlEjwKB0dldE5vZGUSFy5hcmlhLnYxLkdldE5vZGVSZXF1ZXN0GhguYXJpYS52MS5HZXROb2RlUmVzcG9uc2USOQoGRW5yb2xsEhYuYXJpYS52MS5FbnJvbGxSZXF1ZXN0GhcuYXJpYS52MS5FbnJvbGxSZXNwb25zZRI5CgZSZXZva2USFi5hcmlhLnYxLlJldm9rZVJlcXVlc3QaFy5hcmlhLnYxLlJldm9rZVJlc3BvbnNlEkcKClN0cmVhbUxvZ3MSGi5hcmlhLnYxLlN0cmVhbUxvZ3NSZXF1ZXN0GhsuYXJpYS52MS5TdHJlYW1Mb2dzUmVzcG9uc2UwAWIGcHJvdG8z");
+  fileDesc("ChJhcmlhL3YxL25vZGUucHJvdG8SB2FyaWEudjEiEAoOR2V0Tm9kZVJlcXVlc3Qi7QEKD0dldE5vZGVSZXNwb25zZRIPCgdub2RlX2lkGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFAoMcHJvdG9jb2xfbWluGAMgASgNEhQKDHByb3RvY29sX21heBgEIAEoDRIMCgR0aW1lGAUgASgJEgwKBGFyY2gYBiABKAkSDwoHc3ViamVjdBgHIAEoCRIMCgRyb2xlGAggASgJEhYKDnNhbmRib3hfbGF5ZXJzGAkgAygJEhAKCHF1aWx0X3VwGAogASgIEhEKCXVwdGltZV9tcxgLIAEoBBIUCgxleGVjX2VuYWJsZWQYDCABKAgiPwoNRW5yb2xsUmVxdWVzdBIPCgdjc3JfZGVyGAEgASgMEg8KB3N1YmplY3QYAiABKAkSDAoEcm9sZRgDIAEoCSI0Cg1SZXZva2VSZXF1ZXN0EhIKCmtleV9zaGEyNTYYASABKAkSDwoHc3ViamVjdBgCIAEoCSIkCg5SZXZva2VSZXNwb25zZRISCgprZXlfc2hhMjU2GAEgAygJInwKCkNyZWRlbnRpYWwSEgoKa2V5X3NoYTI1NhgBIAEoCRIPCgdzdWJqZWN0GAIgASgJEgwKBHJvbGUYAyABKAkSEwoLZW5yb2xsZWRfYXQYBCABKAkSEgoKZXhwaXJlc19hdBgFIAEoCRISCgpyZXZva2VkX2F0GAYgASgJIhgKFkxpc3RDcmVkZW50aWFsc1JlcXVlc3QiQwoXTGlzdENyZWRlbnRpYWxzUmVzcG9uc2USKAoLY3JlZGVudGlhbHMYASADKAsyEy5hcmlhLnYxLkNyZWRlbnRpYWwiRgoQSW52aXRlS2V5UmVxdWVzdBISCgprZXlfc2hhMjU2GAEgASgJEgwKBHJvbGUYAiABKAkSEAoId2luZG93X3MYAyABKA0iNgoRSW52aXRlS2V5UmVzcG9uc2USEQoJY2Ffc2hhMjU2GAEgASgJEg4KBmxpc3RlbhgCIAEoCSJoCg5FbnJvbGxSZXNwb25zZRIXCg9jZXJ0aWZpY2F0ZV9wZW0YASABKAkSDgoGY2FfcGVtGAIgASgJEg8KB25vZGVfaWQYAyABKAkSDAoEcm9sZRgEIAEoCRIOCgZsaXN0ZW4YBSABKAkiZQoRU3RyZWFtTG9nc1JlcXVlc3QSFQoNaW52b2NhdGlvbl9pZBgBIAEoCRIMCgR0b29sGAIgASgJEg0KBXNpbmNlGAMgASgJEg4KBmZvbGxvdxgEIAEoCBIMCgR0YWlsGAUgASgNInQKElN0cmVhbUxvZ3NSZXNwb25zZRIMCgR0aW1lGAEgASgJEhUKDWludm9jYXRpb25faWQYAiABKAkSDAoEdG9vbBgDIAEoCRIOCgZzb3VyY2UYBCABKAkSDQoFbGV2ZWwYBSABKAkSDAoEdGV4dBgGIAEoCTKdAwoETm9kZRI8CgdHZXROb2RlEhcuYXJpYS52MS5HZXROb2RlUmVxdWVzdBoYLmFyaWEudjEuR2V0Tm9kZVJlc3BvbnNlEjkKBkVucm9sbBIWLmFyaWEudjEuRW5yb2xsUmVxdWVzdBoXLmFyaWEudjEuRW5yb2xsUmVzcG9uc2USOQoGUmV2b2tlEhYuYXJpYS52MS5SZXZva2VSZXF1ZXN0GhcuYXJpYS52MS5SZXZva2VSZXNwb25zZRJUCg9MaXN0Q3JlZGVudGlhbHMSHy5hcmlhLnYxLkxpc3RDcmVkZW50aWFsc1JlcXVlc3QaIC5hcmlhLnYxLkxpc3RDcmVkZW50aWFsc1Jlc3BvbnNlEkIKCUludml0ZUtleRIZLmFyaWEudjEuSW52aXRlS2V5UmVxdWVzdBoaLmFyaWEudjEuSW52aXRlS2V5UmVzcG9uc2USRwoKU3RyZWFtTG9ncxIaLmFyaWEudjEuU3RyZWFtTG9nc1JlcXVlc3QaGy5hcmlhLnYxLlN0cmVhbUxvZ3NSZXNwb25zZTABYgZwcm90bzM");
 
 /**
  * @generated from message aria.v1.GetNodeRequest
@@ -124,7 +124,7 @@ export type EnrollRequest = Message<"aria.v1.EnrollRequest"> & {
   subject: string;
 
   /**
-   * admin, operator or caller; empty means operator. Over TCP always operator.
+   * admin, operator or caller; empty means operator, over TCP what the key was invited as. Over TCP no other.
    *
    * @generated from field: string role = 3;
    */
@@ -182,6 +182,143 @@ export const RevokeResponseSchema: GenMessage<RevokeResponse> = /*@__PURE__*/
   messageDesc(file_aria_v1_node, 4);
 
 /**
+ * @generated from message aria.v1.Credential
+ */
+export type Credential = Message<"aria.v1.Credential"> & {
+  /**
+   * @generated from field: string key_sha256 = 1;
+   */
+  keySha256: string;
+
+  /**
+   * @generated from field: string subject = 2;
+   */
+  subject: string;
+
+  /**
+   * @generated from field: string role = 3;
+   */
+  role: string;
+
+  /**
+   * RFC 3339, UTC.
+   *
+   * @generated from field: string enrolled_at = 4;
+   */
+  enrolledAt: string;
+
+  /**
+   * When its newest certificate ends, RFC 3339, UTC; empty: not known.
+   *
+   * @generated from field: string expires_at = 5;
+   */
+  expiresAt: string;
+
+  /**
+   * RFC 3339, UTC; empty: it is not revoked.
+   *
+   * @generated from field: string revoked_at = 6;
+   */
+  revokedAt: string;
+};
+
+/**
+ * Describes the message aria.v1.Credential.
+ * Use `create(CredentialSchema)` to create a new message.
+ */
+export const CredentialSchema: GenMessage<Credential> = /*@__PURE__*/
+  messageDesc(file_aria_v1_node, 5);
+
+/**
+ * @generated from message aria.v1.ListCredentialsRequest
+ */
+export type ListCredentialsRequest = Message<"aria.v1.ListCredentialsRequest"> & {
+};
+
+/**
+ * Describes the message aria.v1.ListCredentialsRequest.
+ * Use `create(ListCredentialsRequestSchema)` to create a new message.
+ */
+export const ListCredentialsRequestSchema: GenMessage<ListCredentialsRequest> = /*@__PURE__*/
+  messageDesc(file_aria_v1_node, 6);
+
+/**
+ * @generated from message aria.v1.ListCredentialsResponse
+ */
+export type ListCredentialsResponse = Message<"aria.v1.ListCredentialsResponse"> & {
+  /**
+   * @generated from field: repeated aria.v1.Credential credentials = 1;
+   */
+  credentials: Credential[];
+};
+
+/**
+ * Describes the message aria.v1.ListCredentialsResponse.
+ * Use `create(ListCredentialsResponseSchema)` to create a new message.
+ */
+export const ListCredentialsResponseSchema: GenMessage<ListCredentialsResponse> = /*@__PURE__*/
+  messageDesc(file_aria_v1_node, 7);
+
+/**
+ * @generated from message aria.v1.InviteKeyRequest
+ */
+export type InviteKeyRequest = Message<"aria.v1.InviteKeyRequest"> & {
+  /**
+   * Lower-case hex SHA-256 of the key's SubjectPublicKeyInfo.
+   *
+   * @generated from field: string key_sha256 = 1;
+   */
+  keySha256: string;
+
+  /**
+   * admin, operator or caller; empty means operator.
+   *
+   * @generated from field: string role = 2;
+   */
+  role: string;
+
+  /**
+   * Seconds from now, 1 to 86400; 0 means an hour.
+   *
+   * @generated from field: uint32 window_s = 3;
+   */
+  windowS: number;
+};
+
+/**
+ * Describes the message aria.v1.InviteKeyRequest.
+ * Use `create(InviteKeyRequestSchema)` to create a new message.
+ */
+export const InviteKeyRequestSchema: GenMessage<InviteKeyRequest> = /*@__PURE__*/
+  messageDesc(file_aria_v1_node, 8);
+
+/**
+ * @generated from message aria.v1.InviteKeyResponse
+ */
+export type InviteKeyResponse = Message<"aria.v1.InviteKeyResponse"> & {
+  /**
+   * What the invited compares: lower-case hex SHA-256 of the device's CA certificate (DER).
+   *
+   * @generated from field: string ca_sha256 = 1;
+   */
+  caSha256: string;
+
+  /**
+   * Where the TCP API listens; empty when only the socket is open.
+   *
+   * @generated from field: string listen = 2;
+   */
+  listen: string;
+};
+
+/**
+ * Describes the message aria.v1.InviteKeyResponse.
+ * Use `create(InviteKeyResponseSchema)` to create a new message.
+ */
+export const InviteKeyResponseSchema: GenMessage<InviteKeyResponse> = /*@__PURE__*/
+  messageDesc(file_aria_v1_node, 9);
+
+/**
  * @generated from message aria.v1.EnrollResponse
  */
 export type EnrollResponse = Message<"aria.v1.EnrollResponse"> & {
@@ -222,7 +359,7 @@ export type EnrollResponse = Message<"aria.v1.EnrollResponse"> & {
  * Use `create(EnrollResponseSchema)` to create a new message.
  */
 export const EnrollResponseSchema: GenMessage<EnrollResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_node, 5);
+  messageDesc(file_aria_v1_node, 10);
 
 /**
  * @generated from message aria.v1.StreamLogsRequest
@@ -267,7 +404,7 @@ export type StreamLogsRequest = Message<"aria.v1.StreamLogsRequest"> & {
  * Use `create(StreamLogsRequestSchema)` to create a new message.
  */
 export const StreamLogsRequestSchema: GenMessage<StreamLogsRequest> = /*@__PURE__*/
-  messageDesc(file_aria_v1_node, 6);
+  messageDesc(file_aria_v1_node, 11);
 
 /**
  * @generated from message aria.v1.StreamLogsResponse
@@ -315,7 +452,7 @@ export type StreamLogsResponse = Message<"aria.v1.StreamLogsResponse"> & {
  * Use `create(StreamLogsResponseSchema)` to create a new message.
  */
 export const StreamLogsResponseSchema: GenMessage<StreamLogsResponse> = /*@__PURE__*/
-  messageDesc(file_aria_v1_node, 7);
+  messageDesc(file_aria_v1_node, 12);
 
 /**
  * The device itself.
@@ -335,8 +472,11 @@ export const Node: GenService<{
   },
   /**
    * Makes the caller's key an enrolled identity. Over the local socket: root or group aria, any number of times.
-   * Over TCP: once, within the window, only with the key whose SHA-256 (SubjectPublicKeyInfo) the device was given.
-   * Reasons: CSR_INVALID (INVALID_ARGUMENT), ENROLMENT_CLOSED (PERMISSION_DENIED).
+   * Over TCP: once, within the window, only with a key whose SHA-256 (SubjectPublicKeyInfo) the device was given or invited.
+   * With an enrolled certificate: renews that identity, its subject and role; the key may be a new one, and both are good until one is
+   * revoked. Default deadline 10 s.
+   * Reasons: CSR_INVALID (INVALID_ARGUMENT), ENROLMENT_CLOSED CREDENTIAL_REVOKED (PERMISSION_DENIED), SUBJECT_TAKEN (ALREADY_EXISTS),
+   * CREDENTIALS_FULL (RESOURCE_EXHAUSTED): the subject has 8 live keys.
    *
    * @generated from rpc aria.v1.Node.Enroll
    */
@@ -346,7 +486,8 @@ export const Node: GenService<{
     output: typeof EnrollResponseSchema;
   },
   /**
-   * Ends an enrolled key at once, on live connections too. Admin only. Idempotent. Reasons: CREDENTIAL_UNKNOWN (NOT_FOUND).
+   * Ends an enrolled key at once, on live connections too. Administrators end any, operators those of operators and callers, callers
+   * their own. Default deadline 10 s. Idempotent. Reasons: CREDENTIAL_UNKNOWN (NOT_FOUND), ROLE (PERMISSION_DENIED).
    *
    * @generated from rpc aria.v1.Node.Revoke
    */
@@ -354,6 +495,29 @@ export const Node: GenService<{
     methodKind: "unary";
     input: typeof RevokeRequestSchema;
     output: typeof RevokeResponseSchema;
+  },
+  /**
+   * Every key that was ever enrolled, oldest first, revoked ones too; callers see their own. Idempotent, default deadline 5 s.
+   *
+   * @generated from rpc aria.v1.Node.ListCredentials
+   */
+  listCredentials: {
+    methodKind: "unary";
+    input: typeof ListCredentialsRequestSchema;
+    output: typeof ListCredentialsResponseSchema;
+  },
+  /**
+   * Lets one more key enrol itself over TCP, once, within the window, not across a restart of the device. Admin and operator. Default
+   * deadline 5 s. Idempotent: the same key again has a new window.
+   * Reasons: DIGEST_SYNTAX ROLE_UNKNOWN WINDOW_INVALID (INVALID_ARGUMENT), ROLE (PERMISSION_DENIED): only administrators invite such,
+   * CREDENTIAL_EXISTS (ALREADY_EXISTS): the key is enrolled or was revoked, INVITATIONS_FULL (RESOURCE_EXHAUSTED).
+   *
+   * @generated from rpc aria.v1.Node.InviteKey
+   */
+  inviteKey: {
+    methodKind: "unary";
+    input: typeof InviteKeyRequestSchema;
+    output: typeof InviteKeyResponseSchema;
   },
   /**
    * What runs wrote and what happened to them, oldest first; with `follow` the stream stays open. Idempotent.

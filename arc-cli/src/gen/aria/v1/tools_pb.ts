@@ -238,7 +238,8 @@ export const Tools: GenService<{
    * Deadline: the tool's timeout counts from its start; the RPC deadline also bounds waiting.
    * Not idempotent. A tool that fails is an outcome, not an RPC error.
    * Reasons: TOOL_UNKNOWN (NOT_FOUND), TOOL_AMBIGUOUS INPUT_SCHEMA INPUT_TOO_LARGE FILE_NAME (INVALID_ARGUMENT), BLOB_UNKNOWN (NOT_FOUND),
-   * TOKEN_NOT_ALLOWED APPROVAL_REQUIRED (PERMISSION_DENIED), QUEUE_FULL (RESOURCE_EXHAUSTED), QUILT_DOWN (UNAVAILABLE).
+   * TOKEN_NOT_ALLOWED APPROVAL_REQUIRED SIGNER_REVOKED SIGNATURE_MISSING (PERMISSION_DENIED), QUEUE_FULL (RESOURCE_EXHAUSTED),
+   * QUILT_DOWN (UNAVAILABLE).
    *
    * @generated from rpc aria.v1.Tools.Invoke
    */
