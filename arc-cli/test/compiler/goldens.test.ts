@@ -56,7 +56,8 @@ for (const [id, [files, words = ["check", "DIR"]]] of Object.entries(cases)) {
     const { code, stdout, stderr } = await arc(words.map((word) => word.replace("DIR", root)));
     expect([code === 0, stdout]).toEqual([false, ""]);
     expect(stderr).toContain(id);
-    expect(`exit ${code}\n${stderr.replaceAll(root, "DIR")}`).toMatchSnapshot();
+    // Sizes of what is built change with the code around it.
+    expect(`exit ${code}\n${stderr.replaceAll(root, "DIR").replace(/\b\d{4,}\b/g, "N")}`).toMatchSnapshot();
   });
 }
 
