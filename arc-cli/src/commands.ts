@@ -19,7 +19,7 @@ export const sections: readonly Section[] = [
     title: "project",
     commands: [
       { name: "new", summary: "Begin a project", load: async () => (await import("./commands/new.ts")).create },
-      { name: "check", summary: "Check the project: types, tools, options", load: async () => (await import("./commands/check.ts")).check },
+      { name: "check", summary: "Check the project: types, options, references, authority", load: async () => (await import("./commands/check.ts")).check },
       { name: "build", summary: "Build the project into a bundle", load: async () => (await import("./commands/build.ts")).build },
       { name: "sign", summary: "Sign a bundle file", load: async () => (await import("./commands/sign.ts")).sign },
       { name: "key", summary: "Keys that vouch for bundles: new, list, show, trust, revoke", load: async () => (await import("./commands/key.ts")).key },

@@ -28,3 +28,15 @@ export function ago(time: string, now: number): string {
   for (const [size, unit] of steps) if (seconds >= size) return `${Math.floor(seconds / size)} ${unit} ago`;
   return "just now";
 }
+
+/** `1 tool`, `3 tools`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** What a bundle declares: `2 tools, 1 agent`. */
+export function countDeclared(bundle: { readonly [kind in "tools" | "agents" | "teams" | "pipelines"]: readonly unknown[] }): string {
+  const kinds = [["tool", bundle.tools], ["agent", bundle.agents], ["team", bundle.teams], ["pipeline", bundle.pipelines]] as const;
+  const some = kinds.filter(([, list]) => list.length > 0).map(([noun, list]) => counted(list.length, noun));
+  return some.length === 0 ? "0 tools" : some.join(", ");
+}

@@ -1,7 +1,7 @@
 // Every example is built, uploaded and called on a live device, the good calls and the bad ones.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startHost, type Host } from "../stand/host.ts";
@@ -23,6 +23,13 @@ test("there are at least seven examples, each with good and bad calls", () => {
     expect(calls.some((call) => call.expect !== undefined), name).toBe(true);
     expect(calls.some((call) => call.fails !== undefined), name).toBe(true);
   }
+});
+
+test("ten packages of different kinds and more run in the sandbox", () => {
+  const packages = new Set(examples().flatMap(({ dir }) => dependencies(dir)));
+  expect(packages.size).toBeGreaterThanOrEqual(10);
+  // WebAssembly inside, CommonJS, dual, workers.
+  for (const name of ["hash-wasm", "ajv", "simple-statistics", "fflate"]) expect([...packages]).toContain(name);
 });
 
 test("the generated file has the size it says", () => {
@@ -49,6 +56,13 @@ for (const example of examples()) {
       }, 120_000);
     }
   });
+}
+
+/** Names of the packages a project bundles. */
+function dependencies(dir: string): string[] {
+  const path = join(dir, "package.json");
+  if (!existsSync(path)) return [];
+  return Object.keys((JSON.parse(readFileSync(path, "utf8")) as { dependencies?: Record<string, string> }).dependencies ?? {});
 }
 
 async function bytes(path: string): Promise<Uint8Array> {

@@ -353,8 +353,8 @@ export const ask = defineTool({
 /** Asks somebody else. */
 export const stray = defineTool({
   egress: ["api.test:${secure.port}"],
-  async run(): Promise<string> {
-    return await fetch("https://other.test:${secure.port}/").then(() => "answered", (error) => String(error.cause.code));
+  async run(input: { host: string }): Promise<string> {
+    return await fetch("https://" + input.host + ":${secure.port}/").then(() => "answered", (error) => String(error.cause.code));
   },
 });
 `);
@@ -367,7 +367,7 @@ export const stray = defineTool({
     expect(asked.code, asked.stderr).toBe(0);
     expect(JSON.parse(asked.stdout)).toEqual({ status: 200, echoed: `Bearer ${"*".repeat(CANARY.length)}` });
     expect(seen.map(({ authorization }) => authorization)).toEqual([`Bearer ${CANARY}`]);
-    const stray = await host.arc(["invoke", "shop.stray"]);
+    const stray = await host.arc(["invoke", "shop.stray", "--input", '{"host":"other.test"}']);
     expect([stray.code, JSON.parse(stray.stdout)]).toEqual([0, "EGRESS_DENIED"]);
   });
 

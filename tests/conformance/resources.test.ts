@@ -72,6 +72,9 @@ async function reason(work: () => Promise<unknown>): Promise<string> {
   try { await work(); return "done"; } catch (error) { return error instanceof AriaError ? error.reason : String(error); }
 }
 
+/** A name that is only known when it runs: arc refuses what it can see. */
+const hidden = (name: string): string => [...name].join("");
+
 export class Shop {
   @tool({ tokens: ["kv:shop:rw"] })
   async put(input: { key: string; value: number }): Promise<number> { return kv("shop").put(input.key, input.value); }
@@ -101,8 +104,8 @@ export class Shop {
   @tool({ tokens: ["tool:shop.count-open", "tool:shop.missing"] })
   async report(): Promise<{ own: string; other: string; missing: string; called: number }> {
     return {
-      own: await reason(() => kv("shop").list()),
-      other: await reason(() => tools.call("shop.get", { key: "a" })),
+      own: await reason(() => kv(hidden("shop")).list()),
+      other: await reason(() => tools.call(hidden("shop.get"), { key: "a" })),
       missing: await reason(() => tools.call("shop.missing")),
       called: await tools.call<number>("shop.count-open"),
     };

@@ -2,7 +2,13 @@
 
 /// <reference path="./assets.d.ts" />
 
-export { aria, defineTool, tool } from "./tool.ts";
+export { agent, defineAgent } from "./agent.ts";
+export type { Agent, AgentInput, AgentMemory, AgentOptions, AgentOutput, RunBudget, RunLimits } from "./agent.ts";
+export { definePipeline, pipeline } from "./pipeline.ts";
+export type { Condition, Flow, Pipeline, PipelineOptions, Retry, Step, Target } from "./pipeline.ts";
+export { defineTeam, team } from "./team.ts";
+export type { Team, TeamOptions, TeamRules, TeamStrategy } from "./team.ts";
+export { aria, defineAria, defineTool, tool } from "./tool.ts";
 export type { Approval, AriaOptions, Tool, ToolAnnotations, ToolDefinition, ToolLimits, ToolOptions } from "./tool.ts";
 export { SchemaError } from "./standard.ts";
 export type { InferInput, InferOutput, StandardSchema } from "./standard.ts";

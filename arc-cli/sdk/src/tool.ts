@@ -54,6 +54,8 @@ export interface ToolOptions {
   readonly approval?: Approval;
   /** Whether it may start other programs. Default `false`. */
   readonly spawn?: boolean;
+  /** `false`: the process makes no machine code while it runs. About nine times slower, and safer for code nobody has read. */
+  readonly jit?: boolean;
 }
 
 /** A tool as an options object with its function. `run` takes one object, or nothing; it may return a Promise. */
@@ -129,4 +131,9 @@ export interface AriaOptions {
 /** Describes the bundle from its code: `@aria({ description: "…" }) export class Weather { … }`. At most one in a project. */
 export function aria(_options: AriaOptions): (target: abstract new (...args: never[]) => unknown, context: ClassDecoratorContext) => void {
   return () => undefined;
+}
+
+/** The same as a call: `export const bundle = defineAria({ description: "…" })`. */
+export function defineAria(options: AriaOptions): AriaOptions {
+  return options;
 }

@@ -1,8 +1,10 @@
 //! The manifest: what a bundle says about itself. Types, the order of its keys, and the strict check of one that came from outside.
 
 import { parseToken } from "../compiler/token.ts";
+import { readAgent, readPipeline, readTeam, type AgentManifest, type PipelineManifest, type TeamManifest } from "./composites.ts";
 import { BundleError } from "./error.ts";
-import { isObject, type Json, type JsonObject } from "./json.ts";
+import type { Json, JsonObject } from "./json.ts";
+import { invalid, LIST_MAX, NAME, Reader, SEMVER, TIMEOUT_MS_MAX } from "./reader.ts";
 
 export interface Annotations {
   readonly readOnly?: boolean;
@@ -35,6 +37,8 @@ export interface ToolManifest {
   readonly timeoutMs: number;
   readonly approval: Approval;
   readonly spawn: boolean;
+  /** Absent: true. */
+  readonly jit?: false;
   readonly runtime: "bun";
   readonly entry: string;
 }
@@ -61,9 +65,9 @@ export interface Manifest {
   readonly license: string;
   readonly engine: string;
   readonly tools: readonly ToolManifest[];
-  readonly agents: readonly Json[];
-  readonly teams: readonly Json[];
-  readonly pipelines: readonly Json[];
+  readonly agents: readonly AgentManifest[];
+  readonly teams: readonly TeamManifest[];
+  readonly pipelines: readonly PipelineManifest[];
   readonly program?: { readonly entry: string };
   readonly dependencies: readonly Dependency[];
   readonly source: { readonly digest: string };
@@ -71,19 +75,13 @@ export interface Manifest {
   readonly files: readonly FileEntry[];
 }
 
-export const NAME = /^[a-z][a-z0-9-]{0,62}$/;
-// The pattern of semver.org, bounded.
-export const SEMVER =
-  /^(0|[1-9]\d{0,15})\.(0|[1-9]\d{0,15})\.(0|[1-9]\d{0,15})(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?$/;
 export const HOST = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*(?::(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]))?$/;
 export const SECRET = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 /** The part of the usual range grammars on which all of them agree. */
 export const RANGE = new RegExp(`^(?:\\^|~|>=|=)(?=.{1,126}$)${SEMVER.source.slice(1).replace(/\(\?:\\\+.*$/, "$")}`);
 const VERSION_BYTES_MAX = 128;
 const TOOLS_MAX = 1000;
-const LIST_MAX = 256;
 const TIB = 1024 ** 4;
-export const TIMEOUT_MS_MAX = 24 * 60 * 60 * 1000;
 
 /** What each limit of a tool may be. */
 export const LIMIT_RANGES: { readonly [key in keyof Required<Limits>]: readonly [number, number] } = {
@@ -108,37 +106,49 @@ export function readManifest(json: Json): Manifest {
     authors: at.texts("authors"),
     license: at.text("license"),
     engine: at.text("engine"),
-    tools: at.list("tools").map((tool, index) => readTool(tool, `manifest.tools[${index}]`)),
-    agents: at.list("agents"),
-    teams: at.list("teams"),
-    pipelines: at.list("pipelines"),
+    tools: readList(at, "tools", readTool),
+    agents: readList(at, "agents", readAgent),
+    teams: readList(at, "teams", readTeam),
+    pipelines: readList(at, "pipelines", readPipeline),
     ...program,
-    dependencies: at.list("dependencies").map((one, index) => readDependency(one, `manifest.dependencies[${index}]`)),
+    dependencies: readList(at, "dependencies", readDependency),
     source: readSource(at.object("source")),
     builder: readBuilder(at.object("builder")),
-    files: at.list("files").map((file, index) => readFile(file, `manifest.files[${index}]`)),
+    files: readList(at, "files", readFile),
   };
   checkWhole(manifest);
   return manifest;
 }
 
+function readList<T>(at: Reader, key: string, read: (item: Json, where: string) => T): T[] {
+  return at.list(key).map((item, index) => read(item, `manifest.${key}[${index}]`));
+}
+
 function checkWhole(manifest: Manifest): void {
   if (manifest.version.length > VERSION_BYTES_MAX) throw invalid(`manifest.version is longer than ${VERSION_BYTES_MAX} bytes`);
-  if (manifest.tools.length > TOOLS_MAX) throw invalid(`manifest has more than ${TOOLS_MAX} tools`);
-  const names = new Set<string>();
-  for (const tool of manifest.tools) {
-    if (names.has(tool.name)) throw invalid(`manifest has two tools named ${tool.name}`);
-    names.add(tool.name);
+  const { tools, agents, teams, pipelines, dependencies } = manifest;
+  for (const [key, list] of Object.entries({ tools, agents, teams, pipelines })) {
+    if (list.length > TOOLS_MAX) throw invalid(`manifest has more than ${TOOLS_MAX} ${key}`);
   }
-  if (manifest.dependencies.length > LIST_MAX) throw invalid(`manifest has more than ${LIST_MAX} dependencies`);
-  if (new Set(manifest.dependencies.map(({ name }) => name)).size !== manifest.dependencies.length) throw invalid("manifest names a dependency twice");
+  if (dependencies.length > LIST_MAX) throw invalid(`manifest has more than ${LIST_MAX} dependencies`);
+  // One namespace: a caller names them all alike.
+  unique([...tools, ...agents, ...teams, ...pipelines]);
+  unique(dependencies);
   const files = new Set(manifest.files.map((file) => file.path));
   if (files.size !== manifest.files.length) throw invalid("manifest lists a file twice");
   for (const entry of [...manifest.tools.map((tool) => tool.entry), ...(manifest.program ? [manifest.program.entry] : [])]) {
     if (!/^code\/.*\.js$/.test(entry)) throw invalid(`entry ${JSON.stringify(entry)} is not a .js file below code/`);
     if (!files.has(entry)) throw new BundleError("FILES_MISMATCH", `entry ${JSON.stringify(entry)} is not among the manifest's files`);
   }
-  if (manifest.program && manifest.tools.length > 0) throw invalid("a program bundle has no tools");
+  if (manifest.program && tools.length + agents.length + teams.length + pipelines.length > 0) throw invalid("a program bundle has no tools");
+}
+
+function unique(items: readonly { readonly name: string }[]): void {
+  const names = new Set<string>();
+  for (const { name } of items) {
+    if (names.has(name)) throw invalid(`manifest has the name ${name} twice`);
+    names.add(name);
+  }
 }
 
 function readDependency(json: Json, where: string): Dependency {
@@ -149,7 +159,7 @@ function readDependency(json: Json, where: string): Dependency {
 
 function readTool(json: Json, where: string): ToolManifest {
   const at = new Reader(json, where);
-  at.only(["name", "title", "description", "input", "output", "annotations", "tokens", "egress", "secrets", "limits", "timeoutMs", "approval", "spawn", "runtime", "entry"]);
+  at.only(["name", "title", "description", "input", "output", "annotations", "tokens", "egress", "secrets", "limits", "timeoutMs", "approval", "spawn", "jit", "runtime", "entry"]);
   const tokens = at.texts("tokens", /^/);
   for (const token of tokens) {
     const parsed = parseToken(token);
@@ -169,6 +179,7 @@ function readTool(json: Json, where: string): ToolManifest {
     timeoutMs: at.within("timeoutMs", [1, TIMEOUT_MS_MAX]),
     approval: at.oneOf("approval", ["never", "always", "policy"]),
     spawn: at.flag("spawn"),
+    ...(at.has("jit") && !at.flag("jit") ? { jit: false } : {}),
     runtime: at.oneOf("runtime", ["bun"]),
     entry: at.text("entry"),
   };
@@ -210,96 +221,4 @@ function readFile(json: Json, where: string): FileEntry {
   const at = new Reader(json, where);
   at.only(["path", "size", "sha256"]);
   return { path: at.text("path"), size: at.integer("size"), sha256: at.matching("sha256", /^[0-9a-f]{64}$/) };
-}
-
-/** Reads one object member by member; each refusal says where. */
-class Reader {
-  readonly #object: JsonObject;
-  readonly #where: string;
-
-  constructor(json: Json, where: string) {
-    if (!isObject(json)) throw invalid(`${where} is not an object`);
-    this.#object = json;
-    this.#where = where;
-  }
-
-  only(keys: readonly string[]): void {
-    for (const key of Object.keys(this.#object)) {
-      if (!keys.includes(key) && !key.startsWith("x-")) throw invalid(`${this.#where} has the unknown key ${JSON.stringify(key)}`);
-    }
-  }
-
-  has(key: string): boolean {
-    return Object.hasOwn(this.#object, key);
-  }
-
-  value(key: string): Json | undefined {
-    return this.has(key) ? this.#object[key] : undefined;
-  }
-
-  text(key: string): string {
-    const value = this.value(key);
-    if (typeof value !== "string") throw this.#wrong(key, "a string");
-    return value;
-  }
-
-  matching(key: string, pattern: RegExp): string {
-    const value = this.text(key);
-    if (!pattern.test(value)) throw this.#wrong(key, `a text like ${pattern.source.slice(0, 60)}`);
-    return value;
-  }
-
-  oneOf<T extends string>(key: string, allowed: readonly T[]): T {
-    const value = this.text(key);
-    const found = allowed.find((word) => word === value);
-    if (found === undefined) throw this.#wrong(key, allowed.join(" | "));
-    return found;
-  }
-
-  flag(key: string): boolean {
-    const value = this.value(key);
-    if (typeof value !== "boolean") throw this.#wrong(key, "true or false");
-    return value;
-  }
-
-  integer(key: string): number {
-    const value = this.value(key);
-    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw this.#wrong(key, "a whole number");
-    return value;
-  }
-
-  within(key: string, [min, max]: readonly [number, number]): number {
-    const value = this.integer(key);
-    if (value < min || value > max) throw this.#wrong(key, `from ${min} to ${max}`);
-    return value;
-  }
-
-  object(key: string): JsonObject {
-    const value = this.value(key);
-    if (!isObject(value)) throw this.#wrong(key, "an object");
-    return value;
-  }
-
-  list(key: string): readonly Json[] {
-    const value = this.value(key);
-    if (!Array.isArray(value)) throw this.#wrong(key, "an array");
-    return value as readonly Json[];
-  }
-
-  texts(key: string, pattern?: RegExp): string[] {
-    const list = this.list(key);
-    if (pattern && list.length > LIST_MAX) throw this.#wrong(key, `at most ${LIST_MAX} items`);
-    return list.map((item) => {
-      if (typeof item !== "string" || (pattern && !pattern.test(item))) throw this.#wrong(key, "an array of valid texts");
-      return item;
-    });
-  }
-
-  #wrong(key: string, wanted: string): BundleError {
-    return invalid(`${this.#where}.${key} is not ${wanted}`);
-  }
-}
-
-function invalid(message: string): BundleError {
-  return new BundleError("MANIFEST_INVALID", message);
 }

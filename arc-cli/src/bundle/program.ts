@@ -11,7 +11,7 @@ import { kebabCase } from "../compiler/name.ts";
 import { toUserError } from "../compiler/report.ts";
 import { Exit, UserError } from "../errors.ts";
 import { ARC_VERSION } from "../version.ts";
-import { NAME } from "./manifest.ts";
+import { NAME } from "./reader.ts";
 
 export interface Program {
   readonly bytes: Uint8Array;

@@ -83,6 +83,7 @@ const HINTS: Readonly<Record<string, { readonly hint: string; readonly fix?: rea
   UNAVAILABLE: { hint: "is the device up?", fix: ["arc doctor"] },
   DEADLINE_EXCEEDED: { hint: "the device did not answer in time; try again" },
   UNIMPLEMENTED: { hint: "the device is older than this arc", fix: ["arc version"] },
+  KIND_NOT_BUILT: { hint: "its bundle's tools can be called" },
 };
 
 /** The facts of a `google.rpc.Status` that arc uses. */

@@ -9,7 +9,7 @@ import { configDir } from "../config.ts";
 import { projectStep } from "../compiler/session.ts";
 import { escapeLine } from "../escape.ts";
 import { Exit, UserError } from "../errors.ts";
-import { bytesText } from "../table.ts";
+import { bytesText, countDeclared } from "../table.ts";
 import { DEFAULT_KEY, findKey, requireKey, type AuthorKey } from "../trust/keys.ts";
 
 export const build = command({
@@ -37,10 +37,11 @@ export const build = command({
     const path = out === undefined ? join(root, `${manifest.name}-${manifest.version}.aria`) : resolve(cwd, out);
     writeWhole(path, bytes);
     const { interfaceDigest, authorityDigest } = built;
-    const tools = manifest.tools.map((tool) => `${manifest.name}.${tool.name}`);
-    ui.done({ file: path, name: manifest.name, version: manifest.version, digest, interfaceDigest, authorityDigest, sizeBytes, tools, signer: signer?.keyId ?? null }, () =>
+    const names = (list: readonly { readonly name: string }[]): string[] => list.map(({ name }) => `${manifest.name}.${name}`);
+    const [tools, agents, teams, pipelines] = [names(manifest.tools), names(manifest.agents), names(manifest.teams), names(manifest.pipelines)];
+    ui.done({ file: path, name: manifest.name, version: manifest.version, digest, interfaceDigest, authorityDigest, sizeBytes, tools, agents, teams, pipelines, signer: signer?.keyId ?? null }, () =>
       [
-        `${escapeLine(relative(cwd, path) || path)}  ${bytesText(sizeBytes)}, ${tools.length} ${tools.length === 1 ? "tool" : "tools"}: ${tools.join(" ")}`,
+        `${escapeLine(relative(cwd, path) || path)}  ${bytesText(sizeBytes)}, ${countDeclared(manifest)}: ${[...tools, ...agents, ...teams, ...pipelines].join(" ")}`,
         `digest     ${digest}`,
         `interface  ${interfaceDigest}`,
         `authority  ${authorityDigest}`,

@@ -7,7 +7,8 @@ import { authorityDigest, interfaceDigest } from "../bundle/digest.ts";
 import { BundleError } from "../bundle/error.ts";
 import { openBundle, type Bundle } from "../bundle/layout.ts";
 import { limits } from "../bundle/limits.ts";
-import type { ToolManifest } from "../bundle/manifest.ts";
+import type { AgentManifest, PipelineManifest, TeamManifest } from "../bundle/composites.ts";
+import type { Manifest, ToolManifest } from "../bundle/manifest.ts";
 import { holds } from "../bundle/signature.ts";
 import { command, positional } from "../command.ts";
 import { configDir } from "../config.ts";
@@ -77,7 +78,22 @@ function describe({ manifest, files, sizeBytes }: Bundle, digests: { digest: str
     ...(manifest.program ? ([["program", manifest.program.entry]] as const) : []),
   ];
   const lines = facts.filter(([, value]) => value !== "").map(([label, value]) => `  ${label.padEnd(11)}  ${escapeLine(value)}`);
-  return [`${manifest.name}@${manifest.version}`, ...lines, ...manifest.tools.flatMap((tool) => describeTool(manifest.name, tool))].join("\n");
+  return [`${manifest.name}@${manifest.version}`, ...lines, ...manifest.tools.flatMap((tool) => describeTool(manifest.name, tool)), ...describeRest(manifest)].join("\n");
+}
+
+function describeRest({ name, agents, teams, pipelines, dependencies }: Manifest): string[] {
+  const block = (kind: string, { name: own, title, description }: AgentManifest | TeamManifest | PipelineManifest, facts: readonly (readonly [string, string])[]): string[] => [
+    "",
+    `${name}.${own}  (${kind})${title === "" ? "" : `  ${escapeLine(title)}`}`,
+    ...(description === "" ? [] : [`  ${escapeLine(description.split("\n")[0] ?? "")}`]),
+    ...facts.map(([label, value]) => `  ${label.padEnd(9)}  ${escapeLine(value === "" ? "none" : value)}`),
+  ];
+  return [
+    ...agents.flatMap((agent) => block("agent", agent, [["model", [agent.model, ...agent.fallback].join(", then ")], ["tools", agent.tools.join(", ")], ["authority", agent.tokens.join(", ")]])),
+    ...teams.flatMap((team) => block("team", team, [["strategy", team.strategy], ["members", team.members.join(", ")], ...(team.lead === undefined ? [] : [["lead", team.lead] as const])])),
+    ...pipelines.flatMap((pipeline) => block("pipeline", pipeline, [["steps", pipeline.steps.map(({ id, uses, after }) => `${id} = ${uses}${after.length === 0 ? "" : ` after ${after.join(", ")}`}`).join("; ")]])),
+    ...(dependencies.length === 0 ? [] : ["", ...dependencies.map((one) => `needs ${one.name} ${one.version}`)]),
+  ];
 }
 
 function shownSignature({ keyId, name, holds }: Judged): string {
@@ -86,7 +102,7 @@ function shownSignature({ keyId, name, holds }: Judged): string {
 }
 
 function describeTool(bundle: string, tool: ToolManifest): string[] {
-  const asked = [...tool.tokens, ...tool.egress.map((host) => `egress ${host}`), ...tool.secrets.map((name) => `secret ${name}`), ...(tool.spawn ? ["spawn"] : [])];
+  const asked = [...tool.tokens, ...tool.egress.map((host) => `egress ${host}`), ...tool.secrets.map((name) => `secret ${name}`), ...(tool.spawn ? ["spawn"] : []), ...(tool.jit === false ? ["no jit"] : [])];
   const inputs = tool.input["properties"];
   const names = typeof inputs === "object" && inputs !== null ? Object.keys(inputs) : [];
   return [

@@ -4,12 +4,16 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { basename, dirname, join, relative, resolve } from "node:path";
 
 import { command, option, positional } from "../command.ts";
-import { NAME } from "../bundle/manifest.ts";
+import { NAME } from "../bundle/reader.ts";
 import { kebabCase } from "../compiler/name.ts";
 import { escapeLine } from "../escape.ts";
 import { Exit, UserError } from "../errors.ts";
 
-const TEMPLATES = ["tool"] as const;
+const TEMPLATES = ["tool", "agent", "team", "pipeline"] as const;
+/** What every project has. */
+const COMMON = "common";
+/** Facts about a template; not part of the project. */
+const ABOUT = "template.json";
 
 export const create = command({
   name: "new",
@@ -19,18 +23,18 @@ export const create = command({
     dir: positional({ value: "DIR", help: "Where; default is the current directory", optional: true }),
     template: option({ value: "NAME", help: "What to begin with", choices: TEMPLATES, default: "tool" }),
   },
-  examples: ["arc new weather --template tool"],
+  examples: ["arc new weather --template tool", "arc new library --template agent"],
   async run({ dir, template }, { ui, cwd }) {
     const target = resolve(cwd, dir ?? ".");
     const name = bundleName(target);
     refuseNonEmpty(target);
-    const files = await render(template, name);
+    const { files, call, input } = await render(template, name);
     for (const [path, text] of files) write(join(target, path), text);
     const { writeOffline } = await import("../compiler/offline.ts");
     writeOffline(target);
     const shown = relative(cwd, target) || ".";
     ui.done({ directory: target, name, template, files: [...files.keys()] }, () =>
-      [`${escapeLine(shown)} is ready`, "", `  cd ${escapeLine(shown)}`, "  arc check && arc build", `  arc upload ${name}-0.1.0.aria`, `  arc invoke ${name}.forecast --input '{"city":"Oslo"}'`].filter((line) => shown !== "." || line !== "  cd .").join("\n"),
+      [`${escapeLine(shown)} is ready`, "", `  cd ${escapeLine(shown)}`, "  arc check && arc build", `  arc upload ${name}-0.1.0.aria`, `  arc invoke ${name}.${call} --input '${input}'`].filter((line) => shown !== "." || line !== "  cd .").join("\n"),
     );
   },
 });
@@ -48,11 +52,23 @@ function refuseNonEmpty(target: string): void {
   if (found.length > 0) throw new UserError("ARC1100", `${target} is not empty`, { exit: Exit.conflict, hint: "choose a new directory", details: { found: found.slice(0, 10) } });
 }
 
-async function render(template: string, name: string): Promise<Map<string, string>> {
+interface Rendered {
+  readonly files: Map<string, string>;
+  /** A tool of the project to try, and what to give it. */
+  readonly call: string;
+  readonly input: string;
+}
+
+async function render(template: string, name: string): Promise<Rendered> {
   const { templatesDirectory } = await import("../compiler/assets.ts");
-  const root = join(templatesDirectory, template);
-  const fill = (text: string): string => text.replaceAll("__NAME__", name);
-  return new Map(listFiles(root, "").map((path) => [fill(path).replace(/^gitignore$/, ".gitignore"), fill(readFileSync(join(root, path), "utf8"))]));
+  const { call, input } = JSON.parse(readFileSync(join(templatesDirectory, template, ABOUT), "utf8")) as { call: string; input: string };
+  const fill = (text: string): string => text.replaceAll("__NAME__", name).replaceAll("__CALL__", call).replaceAll("__INPUT__", input);
+  const files = [COMMON, template].flatMap((part) => {
+    const root = join(templatesDirectory, part);
+    const paths = listFiles(root, "").filter((path) => path !== ABOUT);
+    return paths.map((path) => [fill(path).replace(/^gitignore$/, ".gitignore"), fill(readFileSync(join(root, path), "utf8"))] as const);
+  });
+  return { files: new Map(files), call, input };
 }
 
 function listFiles(root: string, below: string): string[] {

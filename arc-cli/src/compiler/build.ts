@@ -20,24 +20,40 @@ export interface Built {
 /** Long work, said step by step. */
 export type Progress = (step: string) => void;
 
+interface Declaration {
+  readonly name: string;
+  readonly title: string;
+  readonly description: string;
+}
+
 /** What a check tells without building: the tools and the digests they will have. */
 export interface Summary {
   readonly name: string;
   readonly version: string;
-  readonly tools: readonly { readonly name: string; readonly title: string; readonly description: string }[];
+  readonly tools: readonly Declaration[];
+  readonly agents: readonly Declaration[];
+  readonly teams: readonly Declaration[];
+  readonly pipelines: readonly Declaration[];
   readonly interfaceDigest: string;
   readonly authorityDigest: string;
 }
 
 export function summarize(compiled: Compiled): Summary {
-  const manifest: Manifest = { ...toManifest(compiled, []), files: [] };
+  const manifest: Manifest = { ...manifestOf(compiled, []), files: [] };
   return {
     name: manifest.name,
     version: manifest.version,
-    tools: manifest.tools.map(({ name, title, description }) => ({ name, title, description })),
+    tools: manifest.tools.map(declaration),
+    agents: manifest.agents.map(declaration),
+    teams: manifest.teams.map(declaration),
+    pipelines: manifest.pipelines.map(declaration),
     interfaceDigest: interfaceDigest(manifest),
     authorityDigest: authorityDigest(manifest),
   };
+}
+
+function declaration({ name, title, description }: Declaration): Declaration {
+  return { name, title, description };
 }
 
 /** Builds the project at or above a directory. Throws `CompileError` with every finding. */
@@ -55,7 +71,7 @@ export async function buildCompiled(compiled: Compiled, progress: Progress = () 
   progress(`bundling ${compiled.tools.length} ${compiled.tools.length === 1 ? "tool" : "tools"}`);
   const bundled = await bundle(root, compiled.tools.map(entryOf), unmarked(compiled));
   const sources = allSources(compiled, bundled.sources);
-  const manifest = toManifest(compiled, sources);
+  const manifest = manifestOf(compiled, sources);
   progress("compressing");
   return seal(manifest, [...bundled.code, ...sources]);
 }
@@ -72,7 +88,8 @@ export function seal(manifest: Omit<Manifest, "files">, files: readonly TarEntry
   }
 }
 
-function toManifest(compiled: Compiled, sources: readonly TarEntry[]): Omit<Manifest, "files"> {
+/** What the bundle says about itself, but for the list of its files. */
+export function manifestOf(compiled: Compiled, sources: readonly TarEntry[]): Omit<Manifest, "files"> {
   return {
     format: 1,
     name: compiled.facts.name,
@@ -82,9 +99,9 @@ function toManifest(compiled: Compiled, sources: readonly TarEntry[]): Omit<Mani
     license: compiled.facts.license,
     engine: ">=0.1.0",
     tools: compiled.tools.map(toolManifest),
-    agents: [],
-    teams: [],
-    pipelines: [],
+    agents: compiled.composites.agents,
+    teams: compiled.composites.teams,
+    pipelines: compiled.composites.pipelines,
     dependencies: Object.entries(compiled.project.config.dependencies).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, version]) => ({ name, version })),
     source: { digest: sourceDigest(sources) },
     builder: { name: "arc", version: ARC_VERSION },
@@ -107,6 +124,7 @@ function toolManifest(tool: CompiledTool): ToolManifest {
     timeoutMs: settings.timeoutMs,
     approval: settings.approval,
     spawn: settings.spawn,
+    ...(settings.jit ? {} : { jit: false }),
     runtime: "bun",
     entry: entryPath(tool),
   };

@@ -4,12 +4,16 @@ import { sortDiagnostics, type Diagnostic, type Span } from "./diagnostics.ts";
 import { ambiguities, toCodecSource, type CodecSource } from "./codec.ts";
 import { kebabCase } from "./name.ts";
 import { readOptions, type OptionLiteral, type ToolSettings } from "./options.ts";
+import { dependenciesOf, type Cached } from "./dependencies.ts";
 import type { Access, Findings, FoundAria, FoundTool, Mark, TypeOracle } from "./oracle.ts";
 import { openProject, type Project, type ProjectConfig } from "./project.ts";
 import { toSchema } from "./schema.ts";
 import { resolve, type Shapes } from "./shape.ts";
+import { checkAuthority } from "./authority.ts";
+import { checkName, nameComposite } from "./composites.ts";
+import { compileComposites, type Composites } from "./declared.ts";
 import { createOracle } from "./ts/oracle.ts";
-import { NAME, SEMVER } from "../bundle/manifest.ts";
+import { NAME, SEMVER } from "../bundle/reader.ts";
 import type { JsonObject } from "../bundle/json.ts";
 
 /** A tool, ready for the manifest and for the bundler. */
@@ -38,8 +42,11 @@ export interface Compiled {
   readonly facts: BundleFacts;
   /** Sorted by name. */
   readonly tools: readonly CompiledTool[];
+  readonly composites: Composites;
   /** Empty when the project builds. */
   readonly diagnostics: readonly Diagnostic[];
+  /** What may be wrong and does not stop it. */
+  readonly warnings: readonly Diagnostic[];
   readonly read: (file: string) => string | undefined;
   readonly sources: TypeOracle["sources"];
   readonly marks: readonly Mark[];
@@ -47,29 +54,37 @@ export interface Compiled {
 
 const NOTHING: Shapes = { root: { kind: "object", properties: [], index: [], docs: {} }, named: new Map() };
 
-/** Reads the project at or above a directory. Throws `CompileError` when there is none or its `arc.toml` is wrong. */
-export function compile(from: string): Compiled {
+/** Reads the project at or above a directory. Throws `CompileError` when there is none or its `arc.toml` is wrong. `cached`: contents of other bundles. */
+export function compile(from: string, cached: Cached = () => undefined): Compiled {
   const project = openProject(from);
   const oracle = createOracle({ root: project.root, files: project.sources, onlyExported: project.config.entry !== undefined, missing: project.missing });
-  return compileWith(project, oracle);
+  return compileWith(project, oracle, cached);
 }
 
 /** The same with the type checker given. */
-export function compileWith(project: Project, oracle: TypeOracle): Compiled {
+export function compileWith(project: Project, oracle: TypeOracle, cached: Cached = () => undefined): Compiled {
   const language = oracle.check();
   const findings = oracle.find();
   const own: Diagnostic[] = [...findings.diagnostics];
-  const tools = findings.tools.map((found) => compileTool(found, own)).sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-  own.push(...duplicates(tools, findings), ...nothingFound(findings, own, language));
+  const warnings: Diagnostic[] = [];
+  const pairs = findings.tools.map((found) => ({ found, tool: compileTool(found, own, warnings) }));
+  const tools = pairs.map(({ tool }) => tool).sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   const facts = bundleFacts(project, findings.aria, own);
-  return { project, facts, tools, diagnostics: syntaxFirst(sortDiagnostics(merge(language, own))), read: oracle.read, sources: oracle.sources, marks: findings.marks };
+  const named = findings.composites.map((found) => nameComposite(found, own));
+  own.push(...duplicates([...pairs.map(({ found, tool }) => ({ name: tool.name, span: found.span })), ...named.map(({ found, name }) => ({ name, span: found.span }))]));
+  own.push(...nothingFound(findings, own, language));
+  const composites = compileComposites({ bundle: facts.name, named, tools: pairs, dependencies: dependenciesOf(project, cached), flows: oracle.flows, own, warnings });
+  return { project, facts, tools, composites, warnings: sortDiagnostics(warnings), diagnostics: syntaxFirst(sortDiagnostics(merge(language, own))), read: oracle.read, sources: oracle.sources, marks: findings.marks };
 }
 
-function compileTool(found: FoundTool, own: Diagnostic[]): CompiledTool {
+function compileTool(found: FoundTool, own: Diagnostic[], warnings: Diagnostic[]): CompiledTool {
   const { settings, diagnostics } = readOptions(found.options);
   own.push(...diagnostics);
   const name = settings.name ?? kebabCase(found.sourceName);
-  if (!NAME.test(name)) own.push({ id: "ARC1048", message: `${JSON.stringify(name)} is not a tool name`, hint: "set the `name` option", span: found.span });
+  checkName("tool", name, found.span, own);
+  const authority = checkAuthority(name, found, settings);
+  own.push(...authority.errors);
+  warnings.push(...authority.warnings);
   const input = found.input ?? NOTHING;
   if (!isObjectInput(input)) own.push({ id: "ARC1031", message: "the input of a tool is an object with named members", hint: "wrap it: input: { value: … }", span: found.inputSpan });
   for (const [shapes, span] of [[input, found.inputSpan], [found.output, found.outputSpan]] as const) {
@@ -110,18 +125,15 @@ function withDescription(schema: JsonObject, description: string | undefined): J
   return { $schema: $schema ?? "", description, ...rest };
 }
 
-function duplicates(tools: readonly CompiledTool[], findings: Findings): Diagnostic[] {
-  const seen = new Set<string>();
-  const twice = new Set(tools.map((tool) => tool.name).filter((name) => (seen.has(name) ? true : (seen.add(name), false))));
-  return findings.tools
-    .map((found) => ({ found, name: readOptions(found.options).settings.name ?? kebabCase(found.sourceName) }))
-    .filter(({ name }) => twice.has(name))
-    .map(({ found, name }) => ({ id: "ARC1049" as const, message: `more than one tool is called ${name}`, hint: "rename one, or set its `name` option", span: found.span }));
+/** Tools, agents, teams and pipelines are named alike by callers. */
+function duplicates(declared: readonly { readonly name: string; readonly span: Span }[]): Diagnostic[] {
+  const twice = declared.filter(({ name }, i) => declared.some((other, j) => i !== j && other.name === name));
+  return twice.map(({ name, span }) => ({ id: "ARC1049", message: `more than one declaration is called ${name}`, hint: "rename one, or set its `name` option", span }));
 }
 
 function nothingFound(findings: Findings, own: readonly Diagnostic[], language: readonly Diagnostic[]): Diagnostic[] {
-  if (findings.tools.length > 0 || own.length > 0 || language.length > 0) return [];
-  return [{ id: "ARC1051", message: "no tool in the sources", hint: "mark a method with @tool, or export a constant made by defineTool, both from @aria/sdk" }];
+  if (findings.tools.length + findings.composites.length > 0 || own.length > 0 || language.length > 0) return [];
+  return [{ id: "ARC1051", message: "no tool, agent, team or pipeline in the sources", hint: "mark a method with @tool, or export a constant made by defineTool, both from @aria/sdk" }];
 }
 
 /** A file that does not parse may be the cause of everything else. */
@@ -157,7 +169,8 @@ function bundleFacts(project: Project, aria: readonly FoundAria[], own: Diagnost
   }
   const text = (key: "name" | "version" | "description" | "license", pattern?: RegExp): string | undefined => fact(said.get(key), project.config, key, pattern, own) as string | undefined;
   const name = text("name", NAME);
-  if (name === undefined) own.push({ id: "ARC1048", message: "the bundle has no name", hint: 'arc.toml: [bundle] name = "…"' });
+  if (name !== undefined) checkName("bundle", name, said.get("name")?.span, own);
+  else own.push({ id: "ARC1048", message: "the bundle has no name", hint: 'arc.toml: [bundle] name = "…"' });
   return {
     name: name ?? "unnamed",
     version: text("version", SEMVER) ?? "0.1.0",

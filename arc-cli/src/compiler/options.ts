@@ -1,15 +1,25 @@
 //! The options of a tool, from literals to manifest values. Pure: literals with their places in, values and findings out.
 
-import { HOST, LIMIT_RANGES, NAME, SECRET, TIMEOUT_MS_MAX, type Annotations, type Approval, type Limits } from "../bundle/manifest.ts";
+import { HOST, LIMIT_RANGES, SECRET, type Annotations, type Approval, type Limits } from "../bundle/manifest.ts";
+import { NAME, TIMEOUT_MS_MAX } from "../bundle/reader.ts";
+import { didYouMean } from "../suggest.ts";
 import type { Diagnostic, DiagnosticId, Span } from "./diagnostics.ts";
 import type { JsonLiteral } from "./shape.ts";
 import { parseToken } from "./token.ts";
 
-/** One option as it stands in the source. */
-export interface OptionLiteral {
-  readonly key: string;
+/** A value as it stands in the source, with the places of its parts. */
+export interface Located {
   readonly value: JsonLiteral;
   readonly span: Span;
+  /** Of an array. */
+  readonly items?: readonly Located[];
+  /** Of an object. */
+  readonly members?: ReadonlyMap<string, Located>;
+}
+
+/** One option as it stands in the source. */
+export interface OptionLiteral extends Located {
+  readonly key: string;
 }
 
 export interface ToolSettings {
@@ -24,13 +34,14 @@ export interface ToolSettings {
   readonly timeoutMs: number;
   readonly approval: Approval;
   readonly spawn: boolean;
+  readonly jit: boolean;
 }
 
 export const TIMEOUT_MS_DEFAULT = 30_000;
 const TIMEOUT_MS_MIN = 1;
 const TEXT_MAX = 4096;
 
-const KEYS = ["name", "title", "description", "tokens", "egress", "secrets", "annotations", "limits", "timeout", "approval", "spawn"] as const;
+const KEYS = ["name", "title", "description", "tokens", "egress", "secrets", "annotations", "limits", "timeout", "approval", "spawn", "jit"] as const;
 const ANNOTATIONS = ["readOnly", "destructive", "idempotent", "openWorld"] as const;
 
 interface LimitRule {
@@ -61,7 +72,8 @@ export function readOptions(options: readonly OptionLiteral[]): { settings: Tool
     limits: reader.limits(),
     timeoutMs: reader.timeout(),
     approval: reader.approval(),
-    spawn: reader.spawn(),
+    spawn: reader.flag("spawn", false),
+    jit: reader.flag("jit", true),
   };
   return { settings, diagnostics: reader.diagnostics };
 }
@@ -73,7 +85,7 @@ class OptionReader {
   constructor(options: readonly OptionLiteral[]) {
     this.#options = new Map(options.map((option) => [option.key, option]));
     for (const option of options) {
-      if (!(KEYS as readonly string[]).includes(option.key)) this.#report("ARC1046", option, `a tool has no option ${JSON.stringify(option.key)}`, `known: ${KEYS.join(", ")}`);
+      if (!(KEYS as readonly string[]).includes(option.key)) this.#report("ARC1046", option, `a tool has no option ${JSON.stringify(option.key)}`, didYouMean(option.key, KEYS) ?? `known: ${KEYS.join(", ")}`);
     }
   }
 
@@ -116,7 +128,7 @@ class OptionReader {
   annotations(): Annotations {
     const out: Record<string, boolean> = {};
     for (const [key, value, option] of this.#members("annotations")) {
-      if (!(ANNOTATIONS as readonly string[]).includes(key)) this.#report("ARC1046", option, `annotations have no ${JSON.stringify(key)}`, `known: ${ANNOTATIONS.join(", ")}`);
+      if (!(ANNOTATIONS as readonly string[]).includes(key)) this.#report("ARC1046", option, `annotations have no ${JSON.stringify(key)}`, didYouMean(key, ANNOTATIONS) ?? `known: ${ANNOTATIONS.join(", ")}`);
       else if (typeof value !== "boolean") this.#report("ARC1047", option, `annotations.${key} is true or false`);
       else out[key] = value;
     }
@@ -128,7 +140,7 @@ class OptionReader {
     for (const [key, value, option] of this.#members("limits")) {
       const rule = Object.hasOwn(LIMITS, key) ? LIMITS[key] : undefined;
       if (!rule) {
-        this.#report("ARC1046", option, `limits have no ${JSON.stringify(key)}`, `known: ${Object.keys(LIMITS).join(", ")}`);
+        this.#report("ARC1046", option, `limits have no ${JSON.stringify(key)}`, didYouMean(key, Object.keys(LIMITS)) ?? `known: ${Object.keys(LIMITS).join(", ")}`);
         continue;
       }
       const amount = typeof value === "number" ? value : rule.size && typeof value === "string" ? parseBytes(value) : undefined;
@@ -159,12 +171,15 @@ class OptionReader {
     return "never";
   }
 
-  spawn(): boolean {
-    const option = this.#options.get("spawn");
-    if (!option) return false;
+  flag(key: "spawn" | "jit", absent: boolean): boolean {
+    const option = this.#options.get(key);
+    if (!option) return absent;
+    if (option.value === false && key === "jit" && this.#options.get("spawn")?.value === true) {
+      this.#report("ARC1047", option, "jit: false and spawn: true exclude each other: what a program starts would make machine code again", "remove one of the two");
+    }
     if (typeof option.value === "boolean") return option.value;
-    this.#report("ARC1047", option, "spawn is true or false");
-    return false;
+    this.#report("ARC1047", option, `${key} is true or false`);
+    return absent;
   }
 
   *#texts(key: "tokens" | "egress" | "secrets", id: DiagnosticId): Iterable<[string, OptionLiteral]> {

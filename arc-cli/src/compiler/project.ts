@@ -4,8 +4,10 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
 
-import { NAME, RANGE, SEMVER } from "../bundle/manifest.ts";
+import { RANGE } from "../bundle/manifest.ts";
+import { NAME, SEMVER } from "../bundle/reader.ts";
 import { SHELF } from "../registry/reference.ts";
+import { didYouMean } from "../suggest.ts";
 import { CompileError, type Diagnostic, type DiagnosticId, type Span } from "./diagnostics.ts";
 
 export interface Project {
@@ -154,7 +156,7 @@ class ConfigReader {
 
   #only(table: Table, prefix: string, keys: readonly string[]): void {
     for (const key of Object.keys(table)) {
-      if (!keys.includes(key)) this.#report("ARC1082", key, `arc.toml has no key ${prefix}${key}`, `known: ${keys.map((known) => prefix + known).join(", ")}`);
+      if (!keys.includes(key)) this.#report("ARC1082", key, `arc.toml has no key ${prefix}${key}`, didYouMean(key, keys) ?? `known: ${keys.map((known) => prefix + known).join(", ")}`);
     }
   }
 

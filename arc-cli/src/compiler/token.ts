@@ -152,3 +152,31 @@ function refuseCharacter(found: string): TokenResult {
 function refuse(reason: TokenReason, error: string): TokenResult {
   return { reason, error };
 }
+
+/** Whether holding one canonical token allows everything that holding the other allows. */
+export function covers(holder: string, asked: string): boolean {
+  const [one, other] = [split(holder), split(asked)];
+  if (one.kind !== other.kind) return false;
+  if (QUANTITIES.has(one.kind)) return quantityOf(one) >= quantityOf(other);
+  // Without a port a net token means 443, so no other port is a part of it.
+  if (one.kind === "net" && one.path.length === 1 && other.path[1] !== undefined && other.path[1] !== "443") return false;
+  const within = one.path.every((segment, i) => other.path[i] === segment);
+  return within && (one.mode === other.mode || one.mode === "exclusive" || (one.mode === "rw" && (other.mode === "ro" || other.mode === "append")));
+}
+
+interface Parts {
+  readonly kind: string;
+  readonly path: readonly string[];
+  readonly mode: Mode;
+}
+
+function split(canonical: string): Parts {
+  const [kind = "", ...words] = canonical.split(":");
+  const mode = modeOf(words.at(-1));
+  return { kind, path: mode ? words.slice(0, -1) : words, mode: mode ?? "use" };
+}
+
+function quantityOf({ kind, path }: Parts): bigint {
+  const [, digits = "0", unit = ""] = /^([0-9]+)([a-z]*)$/.exec(path[0] ?? "") ?? [];
+  return BigInt(digits) * (QUANTITIES.get(kind)?.units.find(([name]) => name === unit)?.[1] ?? 1n);
+}

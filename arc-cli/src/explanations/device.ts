@@ -65,6 +65,7 @@ const calls: Rows = [
   ["INVOCATION_SYNTAX", "malformed run id", "The id of a run is what the device gave to it.", "arc logs"],
   ["UPLOAD_IDLE", "upload without progress", "Nothing came for 30 seconds, so the device ended the upload. Nothing is left behind; send it again."],
   ["START_LATE", "nothing was sent", "The call was opened and its first message did not come for 30 seconds."],
+  ["KIND_NOT_BUILT", "the device does not run this kind", "The bundle is installed and its tools can be called. The name is an agent, a team or a pipeline, and this version of the device runs none of these yet. Nothing was done.", "arc version"],
   ["RPC_NOT_BUILT", "not built on the device", "The device does not have this method. It may be older than this arc.", "arc version"],
   ["SCHEMA_TOO_NEW", "the device's data is newer", "The data was written by a newer version of the device's software. Update it, or go back to the newer one."],
   ["STORE_BUSY", "the store is busy", "The device's store did not take the write in time. Nothing was changed; try again."],

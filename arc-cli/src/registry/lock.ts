@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "smol-toml";
-import { NAME, SEMVER } from "../bundle/manifest.ts";
+import { NAME, SEMVER } from "../bundle/reader.ts";
 import { writeWhole } from "../commands/build.ts";
 import { Exit, UserError } from "../errors.ts";
 import { SHELF } from "./reference.ts";

@@ -3,7 +3,8 @@
 //! A shelf is `dir:PATH` or `oci://HOST[:PORT]/REPOSITORY`; a bundle on it is `SHELF/NAME[@VERSION or RANGE]`. Each bundle is one
 //! OCI repository (or one image layout directory) with its versions as tags.
 
-import { NAME, RANGE, SEMVER } from "../bundle/manifest.ts";
+import { RANGE } from "../bundle/manifest.ts";
+import { NAME, SEMVER } from "../bundle/reader.ts";
 import { UserError } from "../errors.ts";
 
 /** What `[registry] shelf` and `--to` may be. */

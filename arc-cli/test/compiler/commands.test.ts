@@ -98,7 +98,7 @@ describe("new refuses", () => {
     const { code, err } = await arc(scratch, "new", "full");
     expect([code, err.includes("ARC1100"), readdirSync(dir)]).toEqual([6, true, ["mine.txt"]]);
   });
-  test("a template it does not have", async () => expect((await arc(scratch, "new", "x", "--template", "agent")).code).toBe(2));
+  test("a template it does not have", async () => expect((await arc(scratch, "new", "x", "--template", "microservice")).code).toBe(2));
   test("a name that gives no bundle name", async () => expect(await arc(scratch, "new", "7")).toMatchObject({ code: 2, err: expect.stringContaining("ARC1048") }));
   test("nothing about an awkward but usable name", async () => {
     expect((await arc(scratch, "new", "My Tools_2")).code).toBe(0);

@@ -6,23 +6,30 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
 import { compile } from "../../src/compiler/compile.ts";
-import { CompileError, explanations, type Diagnostic } from "../../src/compiler/diagnostics.ts";
+import { CompileError, type Diagnostic } from "../../src/compiler/diagnostics.ts";
 import { describe as describeDiagnostic } from "../../src/compiler/frame.ts";
 
 // A type check takes half a second alone, and tests run beside other work.
 setDefaultTimeout(120_000);
 
 const fixtures = join(import.meta.dir, "../fixtures/errors");
-const compiled = compile(fixtures);
+// The bundle that the fixtures' arc.lock pins, as the cache would have it.
+const orders = { tool: ["count-open", "list-open"], agent: ["clerk"], team: [], pipeline: [] };
+const compiled = compile(fixtures, (digest) => (digest.startsWith("sha256:1") ? orders : undefined));
 
 for (const file of readdirSync(join(fixtures, "src")).sort()) {
   test(`${file} is refused for its reason and no other`, () => {
-    const found = compiled.diagnostics.filter((diagnostic) => diagnostic.span?.file === `src/${file}`);
+    const found = [...compiled.diagnostics, ...compiled.warnings].filter((diagnostic) => diagnostic.span?.file === `src/${file}`);
     const ids = [...new Set(found.map(({ id }) => id as string))];
     expect(ids).toEqual(file === "none.ts" ? [] : [file.replace(".ts", "")]);
     expect(found.map((diagnostic) => describeDiagnostic(diagnostic, compiled.read)).join("\n\n")).toMatchSnapshot();
   });
 }
+
+test("what a function in another file does is found there", () => {
+  const found = compiled.diagnostics.filter((diagnostic) => diagnostic.span?.file === "lib/uses.ts");
+  expect(found.map((diagnostic) => describeDiagnostic(diagnostic, compiled.read)).join("\n\n")).toMatchSnapshot();
+});
 
 /** Compiles a project given as files and returns what is wrong with it. */
 function findings(files: Record<string, string>): Diagnostic[] {
@@ -126,12 +133,4 @@ test("constraints on a named plain type hold for its members", () => {
 test("where they cannot hold they are not lost in silence", () => {
   const found = findings({ "arc.toml": toml, "src/a.ts": `${named}interface Box<T> { it: T }\nexport const a = defineTool({ run: (input: {\nbox: Box<Num>;\nboth: Num | Other;\nlist: Box<Num[]>[];\nopen: { [k: string]: Box<Num> };\n}): Box<Num> => input.box });\n/** @minimum 7 */ type Other = number;\n` });
   expect(found.map(({ id, span }) => `${id} ${span?.line}`)).toEqual(["ARC1071 6", "ARC1071 7", "ARC1071 7", "ARC1071 8", "ARC1071 9", "ARC1071 10"]);
-});
-
-test("every error has a page", () => {
-  for (const { code, title, text } of explanations) {
-    expect(code).toMatch(/^ARC1\d{3}$/);
-    expect(title.length).toBeGreaterThan(3);
-    expect(text.length).toBeGreaterThan(40);
-  }
 });

@@ -13,6 +13,7 @@ import { compileWith, type CompiledTool } from "../../src/compiler/compile.ts";
 import type { CodecSource } from "../../src/compiler/codec.ts";
 import type { Diagnostic } from "../../src/compiler/diagnostics.ts";
 import { openProject } from "../../src/compiler/project.ts";
+import { createFlows } from "../../src/compiler/ts/flows.ts";
 import { findIn } from "../../src/compiler/ts/oracle.ts";
 import { createProgram } from "../../src/compiler/ts/program.ts";
 
@@ -78,7 +79,7 @@ export class Corpus {
     const paths = new Set(some.map((item) => this.#path(item)));
     const files = this.#program.getSourceFiles().filter(({ fileName }) => paths.has(fileName));
     const program = Object.assign(Object.create(this.#program) as ts.Program, { getSourceFiles: () => files });
-    const { tools, diagnostics } = compile(this.#project, { check: () => [], find: () => find(program, options), sources: () => [], read });
+    const { tools, diagnostics } = compile(this.#project, { check: () => [], find: () => find(program, options), sources: () => [], read, flows: createFlows(program) });
     const byName = new Map(tools.map((tool) => [tool.name, tool]));
     const byCase = new Map(
       some.map((item): [Case, Mapped] => {

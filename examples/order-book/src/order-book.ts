@@ -61,11 +61,11 @@ export class OrderBook {
     return found.map((entry) => entry.value).filter((order) => order.filled < order.quantity);
   }
 
-  /** What the device says to a tool that writes with a token for reading. */
+  /** What the device says to a tool that writes with a token for reading. Which table is only known when it runs, so arc can no more than warn. */
   @tool({ tokens: ["kv:orders:ro"] })
-  async peek(input: { id: string }): Promise<string> {
+  async peek(input: { id: string; table: string }): Promise<string> {
     try {
-      await orders.delete(input.id);
+      await kv(input.table).delete(input.id);
       return "deleted";
     } catch (error) {
       if (error instanceof AriaError) return error.reason;

@@ -16,8 +16,9 @@ use aria_protocol::aria::v1 as pb;
 use pb::FailedReason as Reason;
 use pb::outcome::Kind;
 use pb::run_event::Event;
+use serde_json::Value;
 use support::client::{Client, outcome};
-use support::{Daemon, bundle, refusal};
+use support::{Daemon, bundle, parts, refusal};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
@@ -92,6 +93,25 @@ async fn bad_calls_are_refused_before_anything_runs() {
     }
     assert_eq!(daemon.engine.started(), 0);
     assert!(client.invoke("demo.greet", r#"{"text":"still works"}"#).await.is_ok());
+}
+
+#[tokio::test]
+async fn agents_teams_and_pipelines_are_installed_and_not_run() {
+    let (daemon, client) = demo().await;
+    let golden: Value = serde_json::from_str(include_str!("../../bundle/tests/declared.json")).unwrap();
+    let declared = &golden["manifest"];
+    let parts = parts("shop", "2.0.0").manifest(|manifest| {
+        for kind in ["agents", "teams", "pipelines", "dependencies"] {
+            manifest[kind] = declared[kind].clone();
+        }
+    });
+    client.upload(&parts.bytes()).await.unwrap();
+    for name in ["shop.desk", "shop.crew", "shop.nightly"] {
+        let status = client.invoke(name, r#"{"task":"x"}"#).await.unwrap_err();
+        assert_eq!(refusal(&status), (Code::Unimplemented, "KIND_NOT_BUILT".to_owned()), "{name}");
+    }
+    assert_eq!(daemon.engine.started(), 0);
+    assert!(client.invoke("shop.echo", "1").await.is_ok());
 }
 
 #[tokio::test]

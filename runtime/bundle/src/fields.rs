@@ -52,6 +52,10 @@ impl Fields {
         self.members.swap_remove(key)
     }
 
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.members.contains_key(key)
+    }
+
     pub(crate) fn value(&mut self, key: &str) -> Result<Value, BundleError> {
         self.optional(key).ok_or_else(|| self.wrong(key, "missing"))
     }
@@ -61,6 +65,10 @@ impl Fields {
             Value::String(text) => Ok(text),
             _ => Err(self.wrong(key, "not a string")),
         }
+    }
+
+    pub(crate) fn optional_text(&mut self, key: &str) -> Result<Option<String>, BundleError> {
+        if self.has(key) { self.text(key).map(Some) } else { Ok(None) }
     }
 
     pub(crate) fn texts(&mut self, key: &str) -> Result<Vec<String>, BundleError> {

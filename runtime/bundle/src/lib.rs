@@ -5,6 +5,7 @@
 //! with an async runtime use its blocking pool. Memory does not grow with the file: at most the zstd window (8 MiB), three
 //! JSON documents of at most 1 MiB with their parsed form, and a hash per path.
 
+mod composites;
 mod digest;
 mod error;
 mod fields;

@@ -9,6 +9,7 @@ use aria_types::ResourceToken;
 use semver::{Version, VersionReq};
 use serde_json::Value;
 
+use crate::composites;
 use crate::error::{BundleError, Rule, refuse};
 use crate::fields::{Fields, document};
 use crate::limits::Limits;
@@ -16,9 +17,9 @@ use crate::path::{self, Kind, Paths};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 const VERSION_BYTES_MAX: usize = 128;
-const TOOLS_MAX: usize = 1000;
-const LIST_MAX: usize = 256;
-const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+pub(crate) const TOOLS_MAX: usize = 1000;
+pub(crate) const LIST_MAX: usize = 256;
+pub(crate) const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 const TIB: u64 = 1 << 40;
 
 /// Reads a manifest document under the format's own limits: from a bundle, or as it was stored at its install.
@@ -39,21 +40,20 @@ pub(crate) fn parse_within(json: &[u8], limits: &Limits) -> Result<Manifest, Bun
         license: at.text("license")?,
         engine: engine(&mut at)?,
         tools: tools(&mut at)?,
+        composites: composites::read(&mut at)?,
         program: program(&mut at)?,
         dependencies: dependencies(&mut at)?,
         source: Some(source(&mut at)?),
         builder: Some(builder(&mut at)?),
         files: files(&mut at, limits)?,
     };
-    for carried in ["agents", "teams", "pipelines"] {
-        at.array(carried)?;
-    }
     at.end()?;
+    check_names(&manifest)?;
     check_entries(&manifest)?;
     Ok(manifest)
 }
 
-fn name(at: &mut Fields) -> Result<Name, BundleError> {
+pub(crate) fn name(at: &mut Fields) -> Result<Name, BundleError> {
     let text = at.text("name")?;
     Name::parse(&text).map_err(|error| at.wrong("name", error.to_string()))
 }
@@ -145,18 +145,38 @@ fn tool(mut at: Fields) -> Result<Tool, BundleError> {
         timeout_ms: timeout(&mut at)?,
         approval: approval(&mut at)?,
         spawn: at.flag("spawn")?,
+        jit: at.optional_flag("jit")?.unwrap_or(true),
         entry: at.text("entry")?,
     };
     let runtime = at.text("runtime")?;
     if runtime != "bun" {
         return Err(refuse(Rule::FormatUnsupported, at.place("runtime"), "this device runs `bun` tools"));
     }
+    if tool.spawn && !tool.jit {
+        return Err(at.wrong("jit", "what a program starts would make machine code again"));
+    }
     at.end()?;
     Ok(tool)
 }
 
+/// Callers name tools, agents, teams and pipelines alike, so they share one set of names.
+fn check_names(manifest: &Manifest) -> Result<(), BundleError> {
+    let mut names: BTreeSet<&Name> = manifest.tools.iter().map(|tool| &tool.name).collect();
+    for composite in &manifest.composites {
+        if !names.insert(&composite.name) {
+            let place = format!("manifest/{}", composite.kind.key());
+            return Err(refuse(
+                Rule::ManifestInvalid,
+                place,
+                format!("{} is the name of something else too", composite.name),
+            ));
+        }
+    }
+    Ok(())
+}
+
 // Whether a schema compiles is the device's question; here it is an object and of the one dialect we speak.
-fn schema(at: &mut Fields, key: &str) -> Result<Value, BundleError> {
+pub(crate) fn schema(at: &mut Fields, key: &str) -> Result<Value, BundleError> {
     let schema = at.value(key)?;
     let Value::Object(members) = &schema else { return Err(at.wrong(key, "a schema is an object")) };
     match members.get("$schema") {
@@ -178,7 +198,7 @@ fn annotations(at: &mut Fields) -> Result<Annotations, BundleError> {
     Ok(annotations)
 }
 
-fn tokens(at: &mut Fields) -> Result<Vec<ResourceToken>, BundleError> {
+pub(crate) fn tokens(at: &mut Fields) -> Result<Vec<ResourceToken>, BundleError> {
     let texts = list(at, "tokens", |_| true)?;
     let parse = |(index, text): (usize, &String)| {
         ResourceToken::parse(text).map_err(|error| {
@@ -238,7 +258,7 @@ fn timeout(at: &mut Fields) -> Result<u64, BundleError> {
     timeout.ok_or_else(|| at.wrong("timeoutMs", "missing"))
 }
 
-fn approval(at: &mut Fields) -> Result<Approval, BundleError> {
+pub(crate) fn approval(at: &mut Fields) -> Result<Approval, BundleError> {
     match at.text("approval")?.as_str() {
         "never" => Ok(Approval::Never),
         "always" => Ok(Approval::Always),
@@ -270,7 +290,7 @@ fn files(at: &mut Fields, limits: &Limits) -> Result<Vec<FileEntry>, BundleError
 }
 
 fn check_entries(manifest: &Manifest) -> Result<(), BundleError> {
-    if manifest.program.is_some() && !manifest.tools.is_empty() {
+    if manifest.program.is_some() && !(manifest.tools.is_empty() && manifest.composites.is_empty()) {
         return Err(refuse(Rule::ManifestInvalid, "manifest/program", "a bundle with a program has no tools"));
     }
     let listed: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();

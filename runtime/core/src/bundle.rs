@@ -27,6 +27,8 @@ pub struct Manifest {
     pub engine: VersionReq,
     /// Names are unique; empty when there is a program.
     pub tools: Vec<Tool>,
+    /// Agents, teams and pipelines; their names and those of the tools are all different.
+    pub composites: Vec<Composite>,
     /// Present only in bundles made for one execution.
     pub program: Option<Program>,
     /// Bundles that must be installed before it; names are unique.
@@ -68,6 +70,8 @@ pub struct Tool {
     pub approval: Approval,
     /// May start child processes.
     pub spawn: bool,
+    /// May make machine code while it runs. Never false together with `spawn`.
+    pub jit: bool,
     /// The module, below `code/`, listed in `files`.
     pub entry: String,
 }
@@ -123,6 +127,50 @@ impl Approval {
     }
 }
 
+/// What a bundle declares beside tools. This version keeps and shows it and runs none of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Composite {
+    /// Which of the three.
+    pub kind: CompositeKind,
+    /// Unique in its bundle, tools included.
+    pub name: Name,
+    /// What a model or a caller sees, its part of the bundle's interface.
+    pub interface: Value,
+    /// What it may touch, its part of the bundle's authority.
+    pub authority: Value,
+}
+
+/// What sort of composite.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CompositeKind {
+    /// A loop with a model and tools.
+    Agent,
+    /// Agents with a division of work.
+    Team,
+    /// A graph of steps.
+    Pipeline,
+}
+
+impl CompositeKind {
+    /// The word for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Team => "team",
+            Self::Pipeline => "pipeline",
+        }
+    }
+
+    /// The manifest's key for all of them.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Agent => "agents",
+            Self::Team => "teams",
+            Self::Pipeline => "pipelines",
+        }
+    }
+}
+
 /// A script that runs once.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Program {
@@ -156,6 +204,11 @@ impl Manifest {
         self.tools.iter().find(|tool| tool.name == *name)
     }
 
+    /// The agent, team or pipeline of this name.
+    pub fn composite(&self, name: &Name) -> Option<&Composite> {
+        self.composites.iter().find(|composite| composite.name == *name)
+    }
+
     /// Names as callers write them, in the manifest's order.
     pub fn tool_names(&self) -> impl Iterator<Item = ToolName> + '_ {
         self.tools.iter().map(|tool| ToolName { bundle: self.name.clone(), tool: tool.name.clone() })
@@ -168,36 +221,55 @@ impl Manifest {
 
     /// What a model sees of the bundle; the interface digest is the hash of its canonical JSON.
     pub fn interface(&self) -> Value {
-        self.view(|tool| {
-            object([
-                ("name", tool.name.as_str().into()),
-                ("title", tool.title.as_str().into()),
-                ("description", tool.description.as_str().into()),
-                ("input", tool.input.clone()),
-                ("output", tool.output.clone()),
-                ("annotations", annotations(&tool.annotations)),
-            ])
-        })
+        self.view(
+            |tool| {
+                object([
+                    ("name", tool.name.as_str().into()),
+                    ("title", tool.title.as_str().into()),
+                    ("description", tool.description.as_str().into()),
+                    ("input", tool.input.clone()),
+                    ("output", tool.output.clone()),
+                    ("annotations", annotations(&tool.annotations)),
+                ])
+            },
+            |composite| &composite.interface,
+        )
     }
 
     /// What the bundle may touch; the authority digest is the hash of its canonical JSON.
     pub fn authority(&self) -> Value {
-        self.view(|tool| {
-            object([
-                ("name", tool.name.as_str().into()),
-                ("tokens", sorted(tool.tokens.iter().map(ToString::to_string))),
-                ("egress", sorted(tool.egress.iter().cloned())),
-                ("secrets", sorted(tool.secrets.iter().cloned())),
-                ("spawn", tool.spawn.into()),
-                ("approval", tool.approval.as_str().into()),
-            ])
-        })
+        self.view(
+            |tool| {
+                let mut touches = Map::from_iter([
+                    ("name".to_owned(), tool.name.as_str().into()),
+                    ("tokens".to_owned(), sorted(tool.tokens.iter().map(ToString::to_string))),
+                    ("egress".to_owned(), sorted(tool.egress.iter().cloned())),
+                    ("secrets".to_owned(), sorted(tool.secrets.iter().cloned())),
+                    ("spawn".to_owned(), tool.spawn.into()),
+                    ("approval".to_owned(), tool.approval.as_str().into()),
+                ]);
+                if !tool.jit {
+                    touches.insert("jit".to_owned(), false.into());
+                }
+                Value::Object(touches)
+            },
+            |composite| &composite.authority,
+        )
     }
 
-    fn view(&self, of: impl Fn(&Tool) -> Value) -> Value {
+    /// Kinds the bundle has none of take no part, so a bundle of tools alone is described as it always was.
+    fn view(&self, tool: impl Fn(&Tool) -> Value, composite: impl Fn(&Composite) -> &Value) -> Value {
         let mut tools: Vec<&Tool> = self.tools.iter().collect();
         tools.sort_by(|a, b| a.name.cmp(&b.name));
-        object([("tools", Value::Array(tools.into_iter().map(of).collect()))])
+        let mut whole = Map::from_iter([("tools".to_owned(), tools.into_iter().map(tool).collect())]);
+        for kind in [CompositeKind::Agent, CompositeKind::Team, CompositeKind::Pipeline] {
+            let mut of_kind: Vec<&Composite> = self.composites.iter().filter(|one| one.kind == kind).collect();
+            of_kind.sort_by(|a, b| a.name.cmp(&b.name));
+            if !of_kind.is_empty() {
+                whole.insert(kind.key().to_owned(), of_kind.into_iter().map(|one| composite(one).clone()).collect());
+            }
+        }
+        Value::Object(whole)
     }
 }
 

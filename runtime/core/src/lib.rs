@@ -27,7 +27,7 @@ pub mod time;
 pub mod vector;
 
 pub use active::Active;
-pub use bundle::{Annotations, Approval, FileEntry, Manifest, Program, Tool, ToolLimits};
+pub use bundle::{Annotations, Approval, Composite, CompositeKind, FileEntry, Manifest, Program, Tool, ToolLimits};
 pub use dependency::Dependency;
 pub use digest::{Digest, DigestError};
 pub use id::InvocationId;

@@ -235,7 +235,7 @@ pub fn plan_tool(call: ToolCall<'_>, device: &DeviceLimits) -> Result<ExecuteReq
         argv: runtime(&tokens).chain([HARNESS]).map(str::to_owned).collect(),
         tokens,
         env: BTreeMap::new(),
-        profile: if call.tool.spawn { Profile::Tool } else { Profile::ToolNoexec },
+        profile: profile(call.tool),
         code_dir: Some(call.code_dir),
         files: call.files.into_iter().map(|file| (file.name, file.path)).collect(),
         door_frames: Some(vec![frame]),
@@ -248,6 +248,14 @@ pub fn plan_tool(call: ToolCall<'_>, device: &DeviceLimits) -> Result<ExecuteReq
         warm: Some(warm(call.shelf, &module)),
         workspace: None,
     })
+}
+
+fn profile(tool: &Tool) -> Profile {
+    match (tool.spawn, tool.jit) {
+        (true, _) => Profile::Tool,
+        (false, true) => Profile::ToolNoexec,
+        (false, false) => Profile::ToolNojit,
+    }
 }
 
 /// Plans a program. Everything it asks for is checked, nothing is cut silently.

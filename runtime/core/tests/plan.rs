@@ -55,6 +55,7 @@ fn tool() -> Tool {
         timeout_ms: 10_000,
         approval: Approval::Never,
         spawn: false,
+        jit: true,
         entry: "code/forecast.js".into(),
     }
 }
@@ -92,6 +93,7 @@ fn manifest() -> Manifest {
         license: String::new(),
         engine: "*".parse().expect("range"),
         tools: vec![],
+        composites: vec![],
         program: Some(Program { entry: "code/main.js".into() }),
         source: None,
         dependencies: vec![],
@@ -157,6 +159,12 @@ fn only_a_tool_that_says_so_may_spawn() {
     let id = id();
     let profile = |spawn| plan_tool(call(&id, &Tool { spawn, ..tool() }, "{}"), &DEVICE).map(|planned| planned.profile);
     assert_eq!((profile(false), profile(true)), (Ok(Profile::ToolNoexec), Ok(Profile::Tool)));
+}
+
+#[test]
+fn a_tool_that_gives_up_machine_code_makes_none() {
+    let planned = plan_tool(call(&id(), &Tool { jit: false, ..tool() }, "{}"), &DEVICE).expect("plan");
+    assert_eq!(planned.profile, Profile::ToolNojit);
 }
 
 #[test]

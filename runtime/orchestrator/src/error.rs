@@ -29,6 +29,14 @@ pub enum InvokeError {
         /// Its name.
         tool: String,
     },
+    /// An agent, a team or a pipeline, which this version keeps and does not run.
+    #[error("{name} is of the kind {kind}, and this device does not run {kind}s yet")]
+    NotBuilt {
+        /// As callers write it.
+        name: String,
+        /// `agent`, `team` or `pipeline`.
+        kind: &'static str,
+    },
     /// The input is not JSON.
     #[error("the input is not valid JSON: {0}")]
     InputJson(#[source] JsonError),
@@ -99,6 +107,7 @@ impl InvokeError {
                 ErrorKind::Invalid
             }
             Self::ToolUnknown { .. } => ErrorKind::NotFound,
+            Self::NotBuilt { .. } => ErrorKind::Unsupported,
             Self::Plan(error) => error.kind(),
             Self::Bundle(error) => error.kind(),
             Self::Store(error) => error.kind(),
@@ -113,6 +122,7 @@ impl InvokeError {
     pub fn reason(&self) -> &str {
         match self {
             Self::ToolName { .. } | Self::ToolUnknown { .. } => "TOOL_UNKNOWN",
+            Self::NotBuilt { .. } => "KIND_NOT_BUILT",
             Self::InputJson(JsonError::TooLong { .. }) => "INPUT_TOO_LARGE",
             Self::InputJson(_) | Self::InputSchema { .. } => "INPUT_SCHEMA",
             Self::Schema { .. } => "MANIFEST_INVALID",

@@ -89,6 +89,9 @@ pub(crate) fn tool(
         None => installed(inner, &call.tool)?,
         Some(sha256) => isolated(inner, &call.owner, sha256, &call.tool)?,
     };
+    if let Some(composite) = code.manifest.composite(&name.tool) {
+        return Err(InvokeError::NotBuilt { name: name.to_string(), kind: composite.kind.as_str() });
+    }
     let tool = code.manifest.tool(&name.tool).ok_or_else(|| InvokeError::ToolUnknown { tool: name.to_string() })?;
     let schema =
         |schema| inner.schemas.get(schema).map_err(|source| InvokeError::Schema { tool: name.to_string(), source });

@@ -6,6 +6,7 @@ import ts from "typescript";
 
 import type { Diagnostic, DiagnosticId } from "../diagnostics.ts";
 import type { Findings, TypeOracle } from "../oracle.ts";
+import { createFlows } from "./flows.ts";
 import { isOwn, projectPath, Reporter, spanBetween } from "./place.ts";
 import { createProgram } from "./program.ts";
 import { ToolFinder } from "./tools.ts";
@@ -26,6 +27,7 @@ export function createOracle(options: OracleOptions): TypeOracle {
   return {
     check: () => [...diagnostics, ...check(program, options)],
     find: () => findIn(program, options),
+    flows: createFlows(program),
     sources: () =>
       program
         .getSourceFiles()
@@ -87,5 +89,5 @@ export function findIn(program: ts.Program, options: OracleOptions): Findings {
   finder.run();
   const order = new Map(options.files.map((file, i) => [projectPath(options.root, file), i]));
   const tools = [...finder.tools].sort((a, b) => (order.get(a.access.file) ?? 0) - (order.get(b.access.file) ?? 0));
-  return { tools, aria: finder.aria, marks: finder.marks, diagnostics: reporter.diagnostics };
+  return { tools, composites: finder.composites.found, aria: finder.aria, marks: finder.marks, diagnostics: reporter.diagnostics };
 }

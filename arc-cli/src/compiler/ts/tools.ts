@@ -5,10 +5,13 @@
 
 import ts from "typescript";
 
-import { entries, evaluate, unwrap } from "./literal.ts";
+import { unwrap } from "./literal.ts";
 import { proseOf, returnsOf } from "./comment.ts";
+import { COMPOSITES, CompositeFinder, ownerId } from "./composites.ts";
+import { OptionSource } from "./options.ts";
 import { isOwn, isSdkSymbol, projectPath, spanOf, type Reporter } from "./place.ts";
 import { TypeReader } from "./types.ts";
+import { UseFinder } from "./uses.ts";
 import type { OptionLiteral } from "../options.ts";
 import type { Access, FoundAria, FoundTool, Mark } from "../oracle.ts";
 import type { Shapes } from "../shape.ts";
@@ -21,6 +24,7 @@ interface Export {
 export class ToolFinder {
   readonly tools: FoundTool[] = [];
   readonly aria: FoundAria[] = [];
+  readonly composites: CompositeFinder;
   readonly marks: Mark[] = [];
   readonly #program: ts.Program;
   readonly #checker: ts.TypeChecker;
@@ -28,6 +32,8 @@ export class ToolFinder {
   /** Where a declaration can be reached from outside: the first root file that exports it. */
   readonly #exports = new Map<ts.Node, Export>();
   readonly #onlyExported: boolean;
+  readonly #options: OptionSource;
+  readonly #uses: UseFinder;
 
   /** `onlyExported`: the project names its entry, so what the entry does not export is left alone. */
   constructor(program: ts.Program, reporter: Reporter, roots: readonly string[], onlyExported: boolean) {
@@ -35,6 +41,9 @@ export class ToolFinder {
     this.#checker = program.getTypeChecker();
     this.#reporter = reporter;
     this.#onlyExported = onlyExported;
+    this.#options = new OptionSource(this.#checker, reporter);
+    this.#uses = new UseFinder(program, reporter);
+    this.composites = new CompositeFinder({ program, reporter, options: this.#options, onlyExported, isExported: (node) => this.#exports.has(node), holder: (node) => this.#holder(node) });
     for (const root of roots) this.#collectExports(root);
   }
 
@@ -62,8 +71,14 @@ export class ToolFinder {
   #visit(node: ts.Node): void {
     if (ts.isParameter(node)) this.#refuseParameterDecorators(node);
     else if (ts.canHaveDecorators(node)) this.#decorators(node);
-    if (ts.isCallExpression(node) && this.#isMark(node.expression, "defineTool")) this.#definition(node);
+    if (ts.isCallExpression(node)) this.#call(node);
     ts.forEachChild(node, (child) => this.#visit(child));
+  }
+
+  #call(node: ts.CallExpression): void {
+    if (this.#isMark(node.expression, "defineTool")) this.#definition(node);
+    else if (this.#isMark(node.expression, "defineAria")) this.aria.push({ span: spanOf(this.#reporter.root, node.expression), options: this.#options.read(node.arguments[0]) });
+    for (const [kind, name] of COMPOSITES) if (this.#isMark(node.expression, name)) this.composites.definition(kind, name, node);
   }
 
   #isMark(expression: ts.Expression, name: string): boolean {
@@ -86,9 +101,11 @@ export class ToolFinder {
       const [isTool, isAria] = [this.#isMark(target, "tool"), this.#isMark(target, "aria")];
       // Schemas check each call, so their decorator stays in the code.
       const works = call?.arguments[0] && ["input", "output"].some((name) => this.#checker.getTypeAtLocation(call.arguments[0] as ts.Node).getProperty(name));
-      if ((isTool && !works) || isAria) this.marks.push({ file: projectPath(this.#reporter.root, node.getSourceFile().fileName), start: decorator.getStart(), end: decorator.getEnd() });
+      const composite = COMPOSITES.find(([kind]) => this.#isMark(target, kind))?.[0];
+      if ((isTool && !works) || isAria || composite) this.marks.push({ file: projectPath(this.#reporter.root, node.getSourceFile().fileName), start: decorator.getStart(), end: decorator.getEnd() });
       if (isTool) this.#toolDecorator(decorator, node, call);
       else if (isAria) this.#ariaDecorator(decorator, node, call);
+      else if (composite) this.composites.decorator(composite, decorator, node, call);
     }
   }
 
@@ -97,7 +114,7 @@ export class ToolFinder {
       this.#reporter.report("ARC1041", decorator, "@aria belongs on a class");
       return;
     }
-    this.aria.push({ span: spanOf(this.#reporter.root, decorator), options: this.#options(call?.arguments[0], []) });
+    this.aria.push({ span: spanOf(this.#reporter.root, decorator), options: this.#options.read(call?.arguments[0]) });
   }
 
   #toolDecorator(decorator: ts.Decorator, node: ts.HasDecorators, call: ts.CallExpression | undefined): void {
@@ -113,11 +130,13 @@ export class ToolFinder {
       sourceName: access.member,
       nameNode: node.name,
       access,
-      options: this.#options(call?.arguments[0], ["input", "output"]),
+      options: this.#options.read(call?.arguments[0], ["input", "output"]),
       schemas: call?.arguments[0],
       signatures,
       symbol,
       fallback: [],
+      owner: ownerId(node.parent),
+      code: [node, this.#reachable(node.parent)],
     });
   }
 
@@ -222,11 +241,13 @@ export class ToolFinder {
       sourceName: holder.name.text,
       nameNode: holder.name,
       access: { file: place.file, exportName: place.name, kind: "definition", member: "" },
-      options: this.#options(argument, ["run", "input", "output"]),
+      options: this.#options.read(argument, ["run", "input", "output"]),
       schemas: argument,
       signatures,
       symbol,
       fallback: [run, handler],
+      owner: undefined,
+      code: [argument],
     });
   }
 
@@ -241,6 +262,9 @@ export class ToolFinder {
     readonly symbol: ts.Symbol | undefined;
     /** Where else a description may stand. */
     readonly fallback: readonly (ts.Symbol | undefined)[];
+    readonly owner: string | undefined;
+    /** What runs when it is called. */
+    readonly code: readonly ts.Node[];
   }): void {
     const [signature, second] = found.signatures;
     if (!signature) return;
@@ -269,11 +293,15 @@ export class ToolFinder {
       output: output.shapes,
       outputSpan: spanOf(this.#reporter.root, output.node),
       ...(outputDescription === "" ? {} : { outputDescription }),
+      inputType: input.type && { opaque: input.type },
+      outputType: { opaque: this.#checker.getAwaitedType(signature.getReturnType()) ?? signature.getReturnType() },
+      owner: found.owner,
+      uses: this.#uses.of(found.code),
     });
   }
 
   /** What a Standard Schema value in the options takes (input) or gives (output), by its type; nothing when there is none. */
-  #schema(options: ts.Expression | undefined, side: "input" | "output"): { shapes: Shapes; node: ts.Node } | undefined {
+  #schema(options: ts.Expression | undefined, side: "input" | "output"): { shapes: Shapes; node: ts.Node; type?: ts.Type } | undefined {
     const type = options && this.#checker.getTypeAtLocation(options);
     const option = type?.getProperty(side);
     if (!options || !option) return undefined;
@@ -284,10 +312,10 @@ export class ToolFinder {
       return member && this.#checker.getTypeOfSymbolAtLocation(member, node);
     }, this.#checker.getTypeOfSymbolAtLocation(option, node));
     // TypeScript has said that it is no schema.
-    return { shapes: types ? this.#reader().read([types], node) : { root: { kind: "json" }, named: new Map() }, node };
+    return { shapes: types ? this.#reader().read([types], node) : { root: { kind: "json" }, named: new Map() }, node, ...(types && { type: types }) };
   }
 
-  #input(signature: ts.Signature, at: ts.Node): { shapes: Shapes | undefined; node: ts.Node } | undefined {
+  #input(signature: ts.Signature, at: ts.Node): { shapes: Shapes | undefined; node: ts.Node; type?: ts.Type } | undefined {
     const [parameter, surplus] = signature.parameters;
     if (!parameter) return { shapes: undefined, node: at };
     const declaration = parameter.valueDeclaration;
@@ -304,8 +332,9 @@ export class ToolFinder {
     if ((type.flags & (ts.TypeFlags.Void | ts.TypeFlags.Undefined)) !== 0) return { shapes: undefined, node };
     const written = type.isUnion() && declaration && ts.isParameter(declaration) && (declaration.questionToken || declaration.initializer);
     const source = declaration && ts.isParameter(declaration) ? declaration.type : undefined;
-    const shapes = this.#reader().read([written ? this.#checker.getNonNullableType(type) : type], node, source);
-    return { shapes, node: source ?? node };
+    const taken = written ? this.#checker.getNonNullableType(type) : type;
+    const shapes = this.#reader().read([taken], node, source);
+    return { shapes, node: source ?? node, type: taken };
   }
 
   #output(signature: ts.Signature, at: ts.Node): { shapes: Shapes; node: ts.Node } | undefined {
@@ -346,52 +375,5 @@ export class ToolFinder {
 
   #reader(): TypeReader {
     return new TypeReader(this.#program, this.#checker, this.#reporter);
-  }
-
-  /** The options as literals; keys in `skip` are code and belong to somebody else. */
-  #options(argument: ts.Expression | undefined, skip: readonly string[]): OptionLiteral[] {
-    if (!argument) return [];
-    const literal = this.#objectLiteral(argument);
-    if (!literal) {
-      this.#reporter.report("ARC1045", argument, "options must be an object literal", "write the options in place, or as a constant object");
-      return [];
-    }
-    const out: OptionLiteral[] = [];
-    for (const entry of entries(this.#checker, literal)) {
-      if ("bad" in entry) {
-        const { name } = entry.bad as { name?: ts.Node };
-        if (!(name && ts.isIdentifier(name) && skip.includes(name.text))) this.#reporter.report("ARC1045", entry.bad, "this option is not a literal");
-        continue;
-      }
-      if (entry.key !== undefined && skip.includes(entry.key)) continue;
-      out.push(...this.#option(entry.key, entry.expression));
-    }
-    return out;
-  }
-
-  #option(key: string | undefined, expression: ts.Expression): OptionLiteral[] {
-    const result = evaluate(this.#checker, expression);
-    const span = spanOf(this.#reporter.root, expression);
-    if (!("value" in result)) {
-      this.#reporter.report("ARC1045", result.bad, "this is not a literal, and arc runs no code to find out what it is");
-      return [];
-    }
-    if (key !== undefined) return [{ key, value: result.value, span }];
-    if (typeof result.value !== "object" || result.value === null) return [];
-    return Object.entries(result.value).map(([name, value]) => ({ key: name, value, span }));
-  }
-
-  /** An object literal, in place or behind a constant. */
-  #objectLiteral(argument: ts.Expression): ts.ObjectLiteralExpression | undefined {
-    const inner = unwrap(argument);
-    if (ts.isObjectLiteralExpression(inner)) return inner;
-    if (!ts.isIdentifier(inner)) return undefined;
-    const symbol = this.#checker.getSymbolAtLocation(inner);
-    const real = symbol && (symbol.flags & ts.SymbolFlags.Alias) !== 0 ? this.#checker.getAliasedSymbol(symbol) : symbol;
-    const declaration = real?.valueDeclaration;
-    if (!declaration || !ts.isVariableDeclaration(declaration) || !declaration.initializer) return undefined;
-    if ((ts.getCombinedNodeFlags(declaration) & ts.NodeFlags.Const) === 0) return undefined;
-    const initializer = unwrap(declaration.initializer);
-    return ts.isObjectLiteralExpression(initializer) ? initializer : undefined;
   }
 }

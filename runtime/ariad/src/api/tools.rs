@@ -95,6 +95,14 @@ fn one(store: &Store, name: &str) -> Result<pb::Tool, Status> {
     };
     let record = listed(store, &name.bundle, None)?.ok_or_else(unknown)?;
     let manifest = manifest(&record)?;
+    if let Some(composite) = manifest.composite(&name.tool) {
+        let kind = composite.kind.as_str();
+        return Err(refuse(
+            ErrorKind::Unsupported,
+            "KIND_NOT_BUILT",
+            format!("{name} is of the kind {kind}, which this device does not run yet"),
+        ));
+    }
     let tool = manifest.tool(&name.tool).ok_or_else(unknown)?;
     Ok(wire(&record, tool))
 }

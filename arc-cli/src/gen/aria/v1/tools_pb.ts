@@ -223,7 +223,7 @@ export const Tools: GenService<{
     output: typeof ListToolsResponseSchema;
   },
   /**
-   * One tool. Idempotent. Reasons: TOOL_UNKNOWN (NOT_FOUND), TOOL_AMBIGUOUS (INVALID_ARGUMENT).
+   * One tool. Idempotent. Reasons: TOOL_UNKNOWN (NOT_FOUND), TOOL_AMBIGUOUS (INVALID_ARGUMENT), KIND_NOT_BUILT (UNIMPLEMENTED).
    *
    * @generated from rpc aria.v1.Tools.GetTool
    */
@@ -237,7 +237,8 @@ export const Tools: GenService<{
    *
    * Deadline: the tool's timeout counts from its start; the RPC deadline also bounds waiting.
    * Not idempotent. A tool that fails is an outcome, not an RPC error.
-   * Reasons: TOOL_UNKNOWN (NOT_FOUND), TOOL_AMBIGUOUS INPUT_SCHEMA INPUT_TOO_LARGE FILE_NAME (INVALID_ARGUMENT), BLOB_UNKNOWN (NOT_FOUND),
+   * Reasons: TOOL_UNKNOWN (NOT_FOUND), KIND_NOT_BUILT (UNIMPLEMENTED: an agent, a team or a pipeline),
+   * TOOL_AMBIGUOUS INPUT_SCHEMA INPUT_TOO_LARGE FILE_NAME (INVALID_ARGUMENT), BLOB_UNKNOWN (NOT_FOUND),
    * TOKEN_NOT_ALLOWED APPROVAL_REQUIRED SIGNER_REVOKED SIGNATURE_MISSING (PERMISSION_DENIED), QUEUE_FULL (RESOURCE_EXHAUSTED),
    * QUILT_DOWN (UNAVAILABLE).
    *
