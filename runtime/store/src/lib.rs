@@ -43,7 +43,7 @@ pub use kv::{KvChange, KvChanges, KvEntry, KvPage, KvTable, KvWrite, KvWritten};
 pub use logs::{LogEntry, LogPage, LogQuery, LogSource, StoredLog};
 pub use open::{Config, Recovered, Store};
 pub use registry::{BundleLease, BundleRecord, Installed, NewBundle};
-pub use runs::{NewRun, RunEnd, RunRecord};
+pub use runs::{NewRun, RunEnd, RunQuery, RunRecord};
 pub use secrets::{SecretRecord, Secrets};
 pub use state::{Right, StateLimits};
 pub use vector::{VectorCollection, VectorRow, VectorWrite};
