@@ -9,6 +9,7 @@ import { openProject, type Project, type ProjectConfig } from "./project.ts";
 import { toSchema } from "./schema.ts";
 import { resolve, type Shapes } from "./shape.ts";
 import { createOracle } from "./ts/oracle.ts";
+import { Memory } from "./ts/program.ts";
 import { NAME, SEMVER } from "../bundle/manifest.ts";
 import type { JsonObject } from "../bundle/json.ts";
 
@@ -42,15 +43,21 @@ export interface Compiled {
   readonly diagnostics: readonly Diagnostic[];
   readonly read: (file: string) => string | undefined;
   readonly sources: TypeOracle["sources"];
+  readonly dependencies: TypeOracle["dependencies"];
   readonly marks: readonly Mark[];
 }
 
+export { Memory };
+
 const NOTHING: Shapes = { root: { kind: "object", properties: [], index: [], docs: {} }, named: new Map() };
 
-/** Reads the project at or above a directory. Throws `CompileError` when there is none or its `arc.toml` is wrong. */
-export function compile(from: string): Compiled {
+/**
+ * Reads the project at or above a directory. Throws `CompileError` when there is none or its `arc.toml` is wrong. With the
+ * `memory` of the compile before, only what changed is read anew; the answer is the same.
+ */
+export function compile(from: string, memory?: Memory): Compiled {
   const project = openProject(from);
-  const oracle = createOracle({ root: project.root, files: project.sources, onlyExported: project.config.entry !== undefined, missing: project.missing });
+  const oracle = createOracle({ root: project.root, files: project.sources, onlyExported: project.config.entry !== undefined, missing: project.missing, memory });
   return compileWith(project, oracle);
 }
 
@@ -62,7 +69,7 @@ export function compileWith(project: Project, oracle: TypeOracle): Compiled {
   const tools = findings.tools.map((found) => compileTool(found, own)).sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   own.push(...duplicates(tools, findings), ...nothingFound(findings, own, language));
   const facts = bundleFacts(project, findings.aria, own);
-  return { project, facts, tools, diagnostics: syntaxFirst(sortDiagnostics(merge(language, own))), read: oracle.read, sources: oracle.sources, marks: findings.marks };
+  return { project, facts, tools, diagnostics: syntaxFirst(sortDiagnostics(merge(language, own))), read: oracle.read, sources: oracle.sources, dependencies: oracle.dependencies, marks: findings.marks };
 }
 
 function compileTool(found: FoundTool, own: Diagnostic[]): CompiledTool {

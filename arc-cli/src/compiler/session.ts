@@ -14,6 +14,7 @@ export async function projectStep<T>(dir: string | undefined, { ui, cwd }: Conte
   if (!existsSync(from) || !statSync(from).isDirectory()) throw new UserError("ARC1103", `${from} is not a directory`, { exit: Exit.notFound });
   const [{ compile }, { toUserError }, { CompileError }] = await Promise.all([import("./compile.ts"), import("./report.ts"), import("./diagnostics.ts")]);
   let compiled: Compiled | undefined;
+  const working = await ui.working("reading types");
   try {
     ui.detail("reading types");
     compiled = compile(from);
@@ -22,6 +23,8 @@ export async function projectStep<T>(dir: string | undefined, { ui, cwd }: Conte
     return await next(compiled);
   } catch (error) {
     throw toUserError(error, (file) => compiled?.read(file) ?? readBeside(from, file));
+  } finally {
+    working.end();
   }
 }
 
@@ -38,7 +41,7 @@ async function helpEditor(root: string, warn: (text: string) => void): Promise<v
 }
 
 /** A file that the compiler did not read, such as arc.toml. */
-function readBeside(from: string, file: string): string | undefined {
+export function readBeside(from: string, file: string): string | undefined {
   const path = join(from, file);
   return existsSync(path) && statSync(path).isFile() ? readFileSync(path, "utf8") : undefined;
 }
