@@ -3,7 +3,7 @@
 //! No process globals here; `main.ts` hands them in, and tests drive `runCli` in-process.
 
 import { type AnyCommand, type Args, type Context, flag, option, type Stdin, type Values } from "./command.ts";
-import { type Entry, entries, isGroup, sections } from "./commands.ts";
+import { type Entry, entries, hidden, isGroup, sections } from "./commands.ts";
 import { escapeLine } from "./escape.ts";
 import { Exit, type ExitCode, UserError } from "./errors.ts";
 import { commandHelp, groupHelp, programHelp } from "./help.ts";
@@ -82,7 +82,7 @@ async function find(argv: readonly string[]): Promise<Found> {
     if (leading.includes("-h") || leading.includes("--help")) return { help: (ui) => programHelp(sections, globals, ui.style), words: leading };
     throw new UserError("ARC2000", "no command given", { hint: "`arc --help` lists them" });
   }
-  const entry = entries.find((candidate) => candidate.name === name);
+  const entry = [...entries, ...hidden].find((candidate) => candidate.name === name);
   if (entry === undefined) throw unknownCommand(name, "arc", entries.map((candidate) => candidate.name));
   return await findInEntry(entry, leading, after);
 }
@@ -124,7 +124,15 @@ function parseCommand(found: Extract<Found, { command: AnyCommand }>, world: Wor
   const args: Args = { ...command.args, ...globals };
   const end = words.indexOf("--");
   const wantsHelp = words.slice(0, end < 0 ? words.length : end).some((word) => word === "-h" || word === "--help");
-  if (wantsHelp) return { globals: {}, run: async (ui) => page(ui, commandHelp(path, command, globals, ui.style)) };
+  if (wantsHelp) {
+    const helpOf = async (ui: Ui): Promise<number> => {
+      const context: Context = { ui, env: world.env, cwd: world.cwd, signal: world.signal, stdin: world.stdin };
+      const more = await command.moreHelp?.(words, context);
+      const text = commandHelp(path, command, globals, ui.style);
+      return page(ui, more === undefined ? text : `${text}\n\n${more}`);
+    };
+    return { globals: { json: words.includes("--json") }, run: helpOf };
+  }
   const { values, extra } = parseArgs(words, args, { command: path, env: world.env, collectExtra: command.collectExtra });
   const shared = values as Values<typeof globals>;
   return {

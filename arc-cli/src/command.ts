@@ -52,6 +52,9 @@ export interface Stdin {
   readonly tty: boolean;
   /** Bytes as they come; ends at end of file. */
   chunks(): AsyncIterable<Uint8Array>;
+  /** The same, key by key and without echo; only on a terminal, until `keysDone`. */
+  keys?(): AsyncIterable<Uint8Array>;
+  keysDone?(): void;
 }
 
 /** Exit code, or nothing for 0. */
@@ -67,6 +70,8 @@ export interface Command<A extends Args = Args> {
   readonly collectExtra: boolean;
   /** Exit code of every failure of arc itself, where the table's codes would be taken for the program's (`exec`). */
   readonly failureExit: ExitCode | undefined;
+  /** What help adds when it is asked for with these words, for example the options a tool's schema gives. */
+  readonly moreHelp: ((words: readonly string[], context: Context) => Promise<string | undefined>) | undefined;
   readonly run: (args: Values<A>, context: Context, extra: readonly string[]) => Promise<RunResult>;
 }
 
@@ -91,6 +96,7 @@ export function command<A extends Args>(definition: {
   readonly examples?: readonly string[];
   readonly collectExtra?: boolean;
   readonly failureExit?: ExitCode;
+  readonly moreHelp?: (words: readonly string[], context: Context) => Promise<string | undefined>;
   readonly run: (args: Values<A>, context: Context, extra: readonly string[]) => Promise<RunResult>;
 }): Command<A> {
   return {
@@ -101,6 +107,7 @@ export function command<A extends Args>(definition: {
     examples: definition.examples ?? [],
     collectExtra: definition.collectExtra ?? false,
     failureExit: definition.failureExit,
+    moreHelp: definition.moreHelp,
     run: definition.run,
   };
 }

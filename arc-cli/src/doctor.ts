@@ -13,10 +13,20 @@ export interface Finding {
   readonly fix: readonly string[];
   /** Exit code when this is the first error. */
   readonly exit: number;
+  /** What `arc doctor --fix` does about it by itself; absent: that is for the person to decide. */
+  readonly repair?: Repair;
 }
+
+/** Repairs that lose nothing and can be done twice. */
+export type Repair =
+  | { readonly kind: "close-key"; readonly path: string }
+  | { readonly kind: "use"; readonly context: string }
+  | { readonly kind: "remove-lock"; readonly path: string }
+  | { readonly kind: "write-types"; readonly root: string };
 
 /** The Bun this arc is built for and tested on. */
 export const PINNED_BUN = "1.4.5";
+const LOCK_STALE_MS = 60_000;
 const DAY_MS = 86_400_000;
 const EXPIRES_SOON_DAYS = 30;
 const SKEW_WARN_MS = 30_000;
@@ -24,8 +34,13 @@ const SKEW_WARN_MS = 30_000;
 const SKEW_ERROR_MS = 12 * 3_600_000;
 
 const ok = (code: string, about: string, text: string): Finding => ({ code, level: "ok", about, text, fix: [], exit: 0 });
-const warning = (code: string, about: string, text: string, ...fix: string[]): Finding => ({ code, level: "warning", about, text, fix, exit: 0 });
-const error = (code: string, exit: number, about: string, text: string, ...fix: string[]): Finding => ({ code, level: "error", about, text, fix, exit });
+const warning = (code: string, about: string, text: string, ...more: (string | Repair)[]): Finding => ({ code, level: "warning", about, text, ...split(more), exit: 0 });
+const error = (code: string, exit: number, about: string, text: string, ...more: (string | Repair)[]): Finding => ({ code, level: "error", about, text, ...split(more), exit });
+
+function split(more: readonly (string | Repair)[]): Pick<Finding, "fix" | "repair"> {
+  const repair = more.find((one) => typeof one !== "string");
+  return { fix: more.filter((one) => typeof one === "string"), ...(repair === undefined ? {} : { repair }) };
+}
 
 export function toolchain(bun: string): Finding {
   if (bun === PINNED_BUN) return ok("ARC2100", "toolchain", `bun ${bun}`);
@@ -39,6 +54,7 @@ export interface Credentials {
   readonly notAfter: number | undefined;
   readonly caReadable: boolean;
   readonly keyMode: number | undefined;
+  readonly keyPath: string;
   readonly keyMatches: boolean;
 }
 
@@ -50,7 +66,7 @@ export function credentials(found: Credentials, now: number): Finding[] {
   }
   const findings: Finding[] = [];
   if (!found.keyMatches) findings.push(error("ARC2102", 4, about, "its key does not belong to its certificate", again));
-  if (found.keyMode & 0o077) findings.push(warning("ARC2105", about, `others may read its key (mode ${(found.keyMode & 0o777).toString(8)})`, `chmod 600 <configuration>/contexts/${found.context}/client.key`));
+  if (found.keyMode & 0o077) findings.push(warning("ARC2105", about, `others may read its key (mode ${(found.keyMode & 0o777).toString(8)})`, `chmod 600 ${found.keyPath}`, { kind: "close-key", path: found.keyPath }));
   const days = Math.floor((found.notAfter - now) / DAY_MS);
   const until = new Date(found.notAfter).toISOString().slice(0, 10);
   if (now >= found.notAfter) findings.push(error("ARC2103", 4, about, `its certificate expired on ${until}`, again));
@@ -60,8 +76,23 @@ export function credentials(found: Credentials, now: number): Finding[] {
   return findings;
 }
 
-export function noDevice(): Finding {
+/** With exactly one device there is nothing to choose. */
+export function noDevice(known: readonly string[]): Finding {
+  const [only] = known;
+  if (only !== undefined && known.length === 1) return error("ARC2101", 5, "contexts", "no device is chosen", `arc device use ${only}`, { kind: "use", context: only });
   return error("ARC2101", 5, "contexts", "no device is chosen", "arc device init", "arc device use NAME");
+}
+
+/** A lock that nobody can hold any more: one is held for a write, not for minutes. */
+export function staleLock(path: string, ageMs: number): Finding[] {
+  if (ageMs < LOCK_STALE_MS) return [];
+  return [warning("ARC2112", "configuration", `a lock of ${Math.round(ageMs / 60_000)} min ago was left behind`, `rm ${path}`, { kind: "remove-lock", path })];
+}
+
+/** What the editor of a project sees, when its tsconfig.json builds on it. */
+export function editorTypes(root: string, written: string | undefined, arc: string): Finding[] {
+  if (written === arc) return [ok("ARC2113", "project", "the editor's types are those of this arc")];
+  return [warning("ARC2113", "project", written === undefined ? "the editor has no types of the SDK" : `the editor's types are of arc ${written}`, "arc check", { kind: "write-types", root })];
 }
 
 /** What went wrong on the way to the device, with the code and fix of the error itself. */

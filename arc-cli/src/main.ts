@@ -74,7 +74,18 @@ async function* readAll(): AsyncGenerator<Uint8Array> {
   }
 }
 
-const stdin: Stdin = { tty: terminals[0] === true, chunks: readAll };
+/** A terminal that hands over each key at once. Only its settings are changed; the bytes are read as ever. */
+const raw = (on: boolean): void => void process.stdin.setRawMode(on);
+
+const stdin: Stdin = {
+  tty: terminals[0] === true,
+  chunks: readAll,
+  async *keys() {
+    raw(true);
+    yield* readAll();
+  },
+  keysDone: () => raw(false),
+};
 
 async function ask(question: string): Promise<string> {
   const { createInterface } = await import("node:readline/promises");

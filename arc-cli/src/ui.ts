@@ -43,6 +43,11 @@ export interface ProgressBar {
   end(): void;
 }
 
+/** A line on a terminal that says what is waited for. `end` wipes it and may be called again. */
+export interface Working {
+  end(): void;
+}
+
 const PROGRESS_DELAY_MS = 1000;
 const PROGRESS_EVERY_MS = 100;
 
@@ -107,6 +112,16 @@ export class Ui {
     this.#err(`arc: ${escapeText(text)}`);
   }
 
+  /** An error that ends nothing: shown as `fail` shows it, without an envelope; `-q` does not silence it. */
+  problem(error: unknown): void {
+    this.#err(errorText(error, this.errStyle, this.verbose));
+  }
+
+  /** A sequence that wipes the terminal; the caller knows that it is one. */
+  clear(sequence: string): void {
+    this.#raw(sequence);
+  }
+
   /** Only with `-v`. */
   detail(text: string): void {
     if (this.verbose) this.#err(this.errStyle.dim(text));
@@ -135,7 +150,7 @@ export class Ui {
   }
 
   progress(label: string, total: number, unit: (value: number) => string): ProgressBar {
-    const shown = this.#options.progress && this.stderr.tty && !this.quiet && !this.json;
+    const shown = this.#shows();
     const started = performance.now();
     let drawn = 0;
     let value = 0;
@@ -157,6 +172,37 @@ export class Ui {
         if (drawn > 0) this.#raw("\r\u001b[K");
       },
     };
+  }
+
+  /** What is waited for, with the seconds, after one second. */
+  waiting(label: string): Working {
+    if (!this.#shows()) return { end: () => undefined };
+    const started = performance.now();
+    let drawn = false;
+    const timer = setInterval(() => {
+      drawn = true;
+      this.#raw(`\r\u001b[K${keepColours(label)}, ${Math.round((performance.now() - started) / 1000)} s`);
+    }, PROGRESS_DELAY_MS);
+    timer.unref();
+    return {
+      end: () => {
+        clearInterval(timer);
+        if (drawn) this.#raw("\r\u001b[K");
+        drawn = false;
+      },
+    };
+  }
+
+  /** What is being done by work that lets nothing else happen meanwhile, so it is said before. */
+  async working(label: string): Promise<Working> {
+    if (!this.#shows()) return { end: () => undefined };
+    this.#raw(`\r\u001b[K${this.errStyle.dim(`${keepColours(label)} …`)}`);
+    await this.flush();
+    return { end: () => this.#raw("\r\u001b[K") };
+  }
+
+  #shows(): boolean {
+    return this.#options.progress && this.stderr.tty && !this.quiet && !this.json;
   }
 
   /** Resolves when everything said so far is out; rejects when stdout is gone. */

@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "aria/v1/leases.proto",
         "aria/v1/node.proto",
         "aria/v1/policy.proto",
+        "aria/v1/runs.proto",
         "aria/v1/secrets.proto",
         "aria/v1/tools.proto",
         "aria/v1/trust.proto",

@@ -7,7 +7,7 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { bun, root, startHost } from "../stand/host.ts";
 import { needRoot } from "../stand/root.ts";
-import { arcBuild, arcHelp } from "./arc.ts";
+import { arcBuild, arcDev, arcHelp } from "./arc.ts";
 import { kills, neighbours } from "./bombs.ts";
 import { bootToFirstAnswer } from "./boot.ts";
 import { Clock, must } from "./client.ts";
@@ -98,6 +98,7 @@ try {
   if (wanted("S7")) await neighbours(clock, table);
   if (wanted("B1")) await arcBuild(table, clock.work, 5);
   if (wanted("B2")) await arcHelp(table, clock.work, rounds(20));
+  if (wanted("B3")) await arcDev(table, clock.work, rounds(20));
   if (wanted("G14b")) await imageSize(table, clock.work);
   if (wanted("G2c", "G14a")) {
     const bundle = await weather(clock.work);

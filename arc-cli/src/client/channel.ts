@@ -12,6 +12,7 @@ import { Exec } from "../gen/aria/v1/exec_pb.ts";
 import { Leases } from "../gen/aria/v1/leases_pb.ts";
 import { Node } from "../gen/aria/v1/node_pb.ts";
 import { Policy } from "../gen/aria/v1/policy_pb.ts";
+import { Runs } from "../gen/aria/v1/runs_pb.ts";
 import { Secrets } from "../gen/aria/v1/secrets_pb.ts";
 import { Tools } from "../gen/aria/v1/tools_pb.ts";
 import { Trust } from "../gen/aria/v1/trust_pb.ts";
@@ -48,6 +49,7 @@ export interface Device {
   readonly policy: Client<typeof Policy>;
   readonly audit: Client<typeof Audit>;
   readonly leases: Client<typeof Leases>;
+  readonly runs: Client<typeof Runs>;
   readonly secrets: Client<typeof Secrets>;
   readonly trust: Client<typeof Trust>;
   /** Turns a failure of a call on this connection into an error for people. */
@@ -87,6 +89,7 @@ export async function openDevice(target: Target, signal: AbortSignal, doing: str
     policy: createClient(Policy, transport),
     audit: createClient(Audit, transport),
     leases: createClient(Leases, transport),
+    runs: createClient(Runs, transport),
     secrets: createClient(Secrets, transport),
     trust: createClient(Trust, transport),
     explain: (error, what) => explain(error, what, target, signal),

@@ -55,6 +55,16 @@ export async function deliver(path: string, contextName: string | undefined, con
   }
 }
 
+/** The same over a connection that is open; one that breaks is the caller's to open again. */
+export async function deliverOver(device: Device, path: string, context: Context, wishes: Wishes): Promise<Delivered> {
+  const file = await openHashed(path, "bundle");
+  try {
+    return await send(device, file, await recipe(file.handle, Number(file.sizeBytes)), { bytes: 0 }, context, wishes);
+  } finally {
+    await file.handle.close();
+  }
+}
+
 async function send(device: Device, file: HashedFile, pieces: readonly Piece[] | undefined, sent: { bytes: number }, context: Context, wishes: Wishes): Promise<Delivered> {
   const { ui, signal } = context;
   const bar = ui.progress(basename(file.path), Number(file.sizeBytes), bytesText);

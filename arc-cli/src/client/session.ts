@@ -5,7 +5,7 @@ import { type Context, option } from "../command.ts";
 import { chooseContext, configDir, type DeviceContext, loadConfig } from "../config.ts";
 import { Exit, UserError } from "../errors.ts";
 import { splitAddress } from "./address.ts";
-import { type Device, openDevice, type Target } from "./channel.ts";
+import type { Device, Target } from "./channel.ts";
 
 /** `--context`, the same in every command that talks to a device. */
 export const contextOption = option({ value: "NAME", help: "Device to talk to; absent: the current one", env: "ARC_CONTEXT" });
@@ -23,6 +23,8 @@ export async function withDevice<T>(name: string | undefined, context: Context, 
 }
 
 export async function withTarget<T>(target: Target, signal: AbortSignal, doing: string, use: (device: Device) => Promise<T>): Promise<T> {
+  // The wire is the largest part of arc; who asks for help or for a version does not wait for it.
+  const { openDevice } = await import("./channel.ts");
   const device = await openDevice(target, signal, doing);
   try {
     return await use(device);

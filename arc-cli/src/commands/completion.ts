@@ -77,14 +77,25 @@ ${places.filter(({ path }) => path.length > 0).map(({ path }) => `      "${path.
 ${cases.join("\n")}
   esac
   case "$current" in
-    -*) mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current") ;;
+    -*)
+      mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+      [ "$path" != invoke ] || mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(_arc_ask)
+      ;;
     *)
       mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
-      [ -n "$commands" ] || mapfile -t COMPREPLY < <(compgen -f -- "$current")
+      [ -n "$commands" ] || mapfile -t COMPREPLY < <(_arc_ask)
+      if [ -z "$commands" ] && [ "\${#COMPREPLY[@]}" = 0 ]; then
+        compopt -o filenames 2> /dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+      fi
       ;;
   esac
 }
-complete -o filenames -F _arc arc`;
+# What only arc knows: names of tools, devices, keys, and a tool's own options.
+_arc_ask() {
+  "\${COMP_WORDS[0]}" __complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2> /dev/null | cut -f 1
+}
+complete -F _arc arc`;
 }
 
 function zsh(places: readonly Place[]): string {
@@ -104,12 +115,20 @@ ${places.filter(({ path }) => path.length > 0).map(({ path }) => `      ${quote(
   case $path in
 ${cases.join("\n")}
   esac
+  local -a asked
   if [[ $words[CURRENT] == -* ]]; then
+    if [[ $path == invoke ]]; then
+      asked=("\${(@f)$(arc __complete -- "\${(@)words[2,CURRENT]}" 2> /dev/null)}")
+      asked=("\${(@)asked//$'\\t'/:}")
+      _describe input asked
+    fi
     _describe option options
   elif (( \${#commands} )); then
     _describe command commands
   else
-    _files
+    asked=("\${(@f)$(arc __complete -- "\${(@)words[2,CURRENT]}" 2> /dev/null | cut -f 1)}")
+    asked=(\${asked:#})
+    if (( \${#asked} )); then compadd -a asked; else _files; fi
   fi
 }
 compdef _arc arc`;
@@ -127,5 +146,6 @@ function fish(places: readonly Place[]): string {
       ...options.map(({ word, help }) => `complete -c arc${path.length === 0 ? "" : when} -l ${word.slice(2)} -d ${quote(help)}`),
     ];
   });
-  return ["# arc completion for fish", ...new Set(lines)].join("\n");
+  const ask = "complete -c arc -n 'test (count (commandline -opc)) -gt 1' -a '(arc __complete -- (commandline -opc)[2..] (commandline -ct) 2> /dev/null)'";
+  return ["# arc completion for fish", ...new Set(lines), "# What only arc knows: names of tools, devices, keys, and a tool's own options.", ask].join("\n");
 }

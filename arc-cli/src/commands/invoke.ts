@@ -1,6 +1,6 @@
 //! `arc invoke`: call one tool. Its answer is stdout; what it printed and logged is stderr.
 
-import { inputFromFlags, readInput } from "../client/input.ts";
+import { inputFlags, inputFromFlags, readInput } from "../client/input.ts";
 import { resolve } from "node:path";
 import { putFile, putFiles, saveFiles } from "../client/blobs.ts";
 import type { Device } from "../client/channel.ts";
@@ -15,6 +15,9 @@ import type { Finished } from "../gen/aria/v1/common_pb.ts";
 import { isJson } from "../json.ts";
 import { didYouMean } from "../suggest.ts";
 import { duration, fileArgument } from "../values.ts";
+
+/** Help must not hang with a device. */
+const HELP_TIMEOUT_MS = 3000;
 
 const args = {
   tool: positional({ value: "TOOL", help: "<bundle>.<tool>, or <tool> where one bundle alone has it" }),
@@ -34,6 +37,7 @@ export const invoke = command({
   args,
   examples: [`arc invoke weather.forecast --input '{"city":"Oslo"}'`, "arc invoke weather.forecast --city Oslo --days 3", "arc invoke images.resize --width 200 --file photo.jpg=./photo.jpg --out ."],
   collectExtra: true,
+  moreHelp: toolHelp,
   async run(values, context, extra) {
     if (extra.length > 0 && values.input !== undefined) {
       throw new UserError("ARC2052", `--input and \`${escapeLine(extra[0] ?? "")}\` exclude each other`, { hint: "give the whole input one way" });
@@ -43,6 +47,22 @@ export const invoke = command({
   },
 });
 
+/** The options a named tool adds. A device that does not answer only takes this part away. */
+async function toolHelp(words: readonly string[], context: Context): Promise<string | undefined> {
+  const tool = words.find((word) => /^[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*$/.test(word));
+  if (tool === undefined) return undefined;
+  const { style } = context.ui;
+  const named = words[words.indexOf("--context") + 1];
+  const found = await withDevice(words.includes("--context") ? named : undefined, context, `look up ${tool}`, (device) => device.tools.getTool({ name: tool }, { signal: context.signal, timeoutMs: HELP_TIMEOUT_MS })).catch((error: unknown) => (error instanceof UserError ? error : undefined));
+  if (found instanceof UserError) return `${style.bold("input")}\n  not known: ${escapeLine(found.message)}`;
+  const flags = inputFlags(found?.tool?.inputSchemaJson ?? "{}");
+  if (flags.length === 0) return `${style.bold("input")}\n  ${tool} takes none`;
+  const heads = flags.map(({ flag, type }) => escapeLine(`${flag}${type === "" ? "" : ` ${type}`}`));
+  const width = Math.min(40, Math.max(...heads.map((head) => head.length)));
+  const lines = flags.map(({ required, description }, index) => `  ${(heads[index] ?? "").padEnd(width)}  ${[escapeLine(description), required ? "(required)" : ""].filter((part) => part !== "").join(" ")}`.trimEnd());
+  return [style.bold(`input of ${tool}`), ...lines].join("\n");
+}
+
 async function call(device: Device, values: Values<typeof args>, input: string | undefined, extra: readonly string[], context: Context): Promise<number> {
   const { ui, signal } = context;
   if (values.bundle !== undefined && extra.length > 0) throw new UserError("ARC2052", "options named after the input need an installed tool", { hint: "give the input with --input" });
@@ -50,17 +70,20 @@ async function call(device: Device, values: Values<typeof args>, input: string |
   const files = await putFiles(device, values.file, ui, signal);
   const bundle = values.bundle === undefined ? undefined : await putFile(device, resolve(context.cwd, values.bundle), "bundle", ui, signal);
   const view = new RunView(ui, { watch: values.watch, raw: false });
+  const waiting = ui.waiting(`waiting for ${escapeLine(values.tool)}`);
   const request = { tool: values.tool, inputJson, files, timeoutMs: values.timeout ?? 0n, ...(bundle === undefined ? {} : { bundle }) };
   let finished: Finished | undefined;
   try {
     for await (const { event } of device.tools.invoke(request, { signal })) {
       if (event === undefined) continue;
+      if (event.event.case !== "granted" && event.event.case !== "started") waiting.end();
       if (event.event.case === "finished") finished = event.event.value;
       else await view.show(event);
     }
   } catch (error) {
     throw await withSuggestion(await device.explain(error, `invoke ${values.tool}`), device, values.tool, signal);
   } finally {
+    waiting.end();
     await view.end();
   }
   const end = ended(finished?.outcome);

@@ -49,11 +49,11 @@ function selection(what: string | undefined): { tool: string; invocationId: stri
   throw new UserError("ARC2044", `\`${what}\` is neither a run nor a tool`, { hint: "write the id of a run, or <bundle>.<tool>" });
 }
 
-function lineJson({ time, invocationId, tool, source, level, text }: StreamLogsResponse): Record<string, string> {
+export function lineJson({ time, invocationId, tool, source, level, text }: StreamLogsResponse): Record<string, string> {
   return { time, invocationId, tool, source, level, text };
 }
 
-function lineText({ time, invocationId, tool, source, level, text }: StreamLogsResponse, style: Style): string {
+export function lineText({ time, invocationId, tool, source, level, text }: StreamLogsResponse, style: Style): string {
   const mark = level === "error" ? style.red : level === "warn" ? style.yellow : style.dim;
   const kind = escapeLine(source === "log" ? level : source).padEnd(6);
   const indented = escapeText(text.replace(/\n$/, "")).replaceAll("\n", "\n    ");

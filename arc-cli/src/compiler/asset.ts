@@ -23,12 +23,14 @@ const NAMED_FILE = /["'`]([A-Za-z0-9_.-]+\.(?:wasm|bin|data|dat))["'`]/g;
 /** The assets of one build, by their path below `code/`. */
 export class Assets {
   readonly files = new Map<string, Uint8Array>();
+  /** Absolute paths of the files that were read. */
+  readonly read = new Set<string>();
   /** What the author's own code names and what is not there. */
   readonly missing: { readonly file: string; readonly name: string; readonly why: string }[] = [];
 
   /** Adds a file under the hash of its content; returns its path below `code/`. */
   add(path: string): string {
-    const bytes = new Uint8Array(readFileSync(path));
+    const bytes = this.#bytes(path);
     const name = `assets/${sha256Hex(bytes).slice(0, 12)}-${basename(path).replace(/[^A-Za-z0-9._-]/g, "_")}`;
     this.files.set(name, bytes);
     return name;
@@ -70,8 +72,13 @@ export class Assets {
   #copyNamed(directory: string, code: string): void {
     for (const [, name = ""] of code.matchAll(NAMED_FILE)) {
       const path = join(directory, name);
-      if (isFile(path)) this.files.set(name, new Uint8Array(readFileSync(path)));
+      if (isFile(path)) this.files.set(name, this.#bytes(path));
     }
+  }
+
+  #bytes(path: string): Uint8Array {
+    this.read.add(path);
+    return new Uint8Array(readFileSync(path));
   }
 
   #atRunTime(name: string): string {

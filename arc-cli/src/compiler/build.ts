@@ -1,5 +1,7 @@
 //! A project to a bundle: compile, bundle, write, and read it back with the strict reader before anybody gets it.
 
+import { join } from "node:path";
+
 import { BESIDE, bundle, placeOf, STREAMS, type EntryPoint } from "./bundler.ts";
 import type { Compiled, CompiledTool } from "./compile.ts";
 import { CompileError } from "./diagnostics.ts";
@@ -13,6 +15,8 @@ import { ARC_VERSION } from "../version.ts";
 export interface Built {
   readonly bytes: Uint8Array;
   readonly bundle: Bundle;
+  /** Absolute paths of every file that decided the bytes, except those arc carries. */
+  readonly inputs: readonly string[];
   readonly interfaceDigest: string;
   readonly authorityDigest: string;
 }
@@ -38,8 +42,13 @@ export interface Summary {
   readonly authorityDigest: string;
 }
 
+/** What the manifest will say; which files there are is known when it is built. */
+export function declaredBy(compiled: Compiled): Manifest {
+  return { ...manifestOf(compiled, []), files: [] };
+}
+
 export function summarize(compiled: Compiled): Summary {
-  const manifest: Manifest = { ...manifestOf(compiled, []), files: [] };
+  const manifest = declaredBy(compiled);
   return {
     name: manifest.name,
     version: manifest.version,
@@ -73,15 +82,16 @@ export async function buildCompiled(compiled: Compiled, progress: Progress = () 
   const sources = allSources(compiled, bundled.sources);
   const manifest = manifestOf(compiled, sources);
   progress("compressing");
-  return seal(manifest, [...bundled.code, ...sources]);
+  const own = compiled.sources().map(({ file }) => join(root, file));
+  return seal(manifest, [...bundled.code, ...sources], [...new Set([...own, ...compiled.dependencies(), ...bundled.inputs])]);
 }
 
 /** Writes the bundle and opens it again: what this arc made, every reader takes. */
-export function seal(manifest: Omit<Manifest, "files">, files: readonly TarEntry[]): Built {
+export function seal(manifest: Omit<Manifest, "files">, files: readonly TarEntry[], inputs: readonly string[] = []): Built {
   try {
     const { bytes } = writeBundle(manifest, files);
     const opened = openBundle(bytes);
-    return { bytes, bundle: opened, interfaceDigest: interfaceDigest(opened.manifest), authorityDigest: authorityDigest(opened.manifest) };
+    return { bytes, bundle: opened, inputs, interfaceDigest: interfaceDigest(opened.manifest), authorityDigest: authorityDigest(opened.manifest) };
   } catch (error) {
     if (!(error instanceof BundleError)) throw error;
     throw new CompileError([{ id: "ARC1093", message: `the bundle would be refused: ${error.message} (${error.reason})` }]);

@@ -30,6 +30,8 @@ export interface Bundled {
   readonly code: readonly TarEntry[];
   /** The author's own files that went in, below `src/`. */
   readonly sources: readonly TarEntry[];
+  /** Absolute paths of the files that were read for it. */
+  readonly inputs: readonly string[];
 }
 
 /** What `__dirname` and `__filename` become; one line that stays, empty, where nothing asks for them. */
@@ -79,6 +81,7 @@ interface Job {
 async function run(job: Job): Promise<Bundled> {
   const { root, entrypoints, naming } = job;
   const assets = new Assets();
+  const inputs = new Set<string>();
   const result = await Bun.build({
     entrypoints,
     root,
@@ -95,15 +98,15 @@ async function run(job: Job): Promise<Bundled> {
     ...NO_MACROS,
     naming: { entry: naming },
     loader: Object.fromEntries(TEXTS.map((ending) => [`.${ending}`, "text"])),
-    plugins: [plugin(job, assets)],
+    plugins: [plugin(job, assets, inputs)],
   });
   const errors = result.logs.filter((log) => log.level === "error").map((log) => diagnosticOf(root, log));
   errors.push(...assets.missing.map((missing): Diagnostic => ({ id: "ARC1092", message: `${relative(root, missing.file)}: ${JSON.stringify(missing.name)} ${missing.why}` })));
   if (errors.length > 0 || !result.success) throw new CompileError(errors);
-  return collect(job, result.outputs, assets);
+  return collect(job, result.outputs, assets, inputs);
 }
 
-async function collect(job: Job, outputs: readonly Bun.BuildArtifact[], assets: Assets): Promise<Bundled> {
+async function collect(job: Job, outputs: readonly Bun.BuildArtifact[], assets: Assets, inputs: ReadonlySet<string>): Promise<Bundled> {
   const code: TarEntry[] = [];
   const sources = new Map<string, TarEntry>();
   for (const output of outputs) {
@@ -116,14 +119,15 @@ async function collect(job: Job, outputs: readonly Bun.BuildArtifact[], assets: 
     else code.push({ path, bytes: new Uint8Array(await output.arrayBuffer()) });
   }
   for (const [name, bytes] of assets.files) code.push({ path: `code/${name}`, bytes });
-  return { code: code.sort(byPathBytes), sources: [...sources.values()].sort(byPathBytes) };
+  return { code: code.sort(byPathBytes), sources: [...sources.values()].sort(byPathBytes), inputs: [...inputs, ...assets.read] };
 }
 
-function plugin({ root, entries, texts }: Job, assets: Assets): BunPlugin {
+function plugin({ root, entries, texts }: Job, assets: Assets, inputs: Set<string>): BunPlugin {
   const own = (path: string): boolean => path.startsWith(root + sep) && !path.includes("/node_modules/");
   return {
     name: "aria",
     setup(build) {
+      build.onLoad({ filter: /./ }, ({ path }) => void inputs.add(path));
       build.onResolve({ filter: /^aria:entry\// }, ({ path }) => ({ path: path.slice("aria:entry/".length), namespace: "aria" }));
       build.onLoad({ filter: /.*/, namespace: "aria" }, ({ path }) => ({ contents: entries.get(path) ?? "", loader: "js" }));
       build.onResolve({ filter: /^aria:project\// }, ({ path }) => ({ path: resolve(root, path.slice("aria:project/".length)) }));

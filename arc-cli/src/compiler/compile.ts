@@ -14,6 +14,7 @@ import { checkName, nameComposite } from "./composites.ts";
 import { compileComposites, type Composites } from "./declared.ts";
 import { createOracle } from "./ts/oracle.ts";
 import { NAME, SEMVER } from "../bundle/reader.ts";
+import { Memory } from "./ts/program.ts";
 import type { JsonObject } from "../bundle/json.ts";
 
 /** A tool, ready for the manifest and for the bundler. */
@@ -49,15 +50,21 @@ export interface Compiled {
   readonly warnings: readonly Diagnostic[];
   readonly read: (file: string) => string | undefined;
   readonly sources: TypeOracle["sources"];
+  readonly dependencies: TypeOracle["dependencies"];
   readonly marks: readonly Mark[];
 }
 
+export { Memory };
+
 const NOTHING: Shapes = { root: { kind: "object", properties: [], index: [], docs: {} }, named: new Map() };
 
-/** Reads the project at or above a directory. Throws `CompileError` when there is none or its `arc.toml` is wrong. `cached`: contents of other bundles. */
-export function compile(from: string, cached: Cached = () => undefined): Compiled {
+/**
+ * Reads the project at or above a directory. Throws `CompileError` when there is none or its `arc.toml` is wrong. `cached`: contents of
+ * other bundles. With the `memory` of the compile before, only what changed is read anew; the answer is the same.
+ */
+export function compile(from: string, cached: Cached = () => undefined, memory?: Memory): Compiled {
   const project = openProject(from);
-  const oracle = createOracle({ root: project.root, files: project.sources, onlyExported: project.config.entry !== undefined, missing: project.missing });
+  const oracle = createOracle({ root: project.root, files: project.sources, onlyExported: project.config.entry !== undefined, missing: project.missing, memory });
   return compileWith(project, oracle, cached);
 }
 
@@ -74,7 +81,7 @@ export function compileWith(project: Project, oracle: TypeOracle, cached: Cached
   own.push(...duplicates([...pairs.map(({ found, tool }) => ({ name: tool.name, span: found.span })), ...named.map(({ found, name }) => ({ name, span: found.span }))]));
   own.push(...nothingFound(findings, own, language));
   const composites = compileComposites({ bundle: facts.name, named, tools: pairs, dependencies: dependenciesOf(project, cached), flows: oracle.flows, own, warnings });
-  return { project, facts, tools, composites, warnings: sortDiagnostics(warnings), diagnostics: syntaxFirst(sortDiagnostics(merge(language, own))), read: oracle.read, sources: oracle.sources, marks: findings.marks };
+  return { project, facts, tools, composites, warnings: sortDiagnostics(warnings), diagnostics: syntaxFirst(sortDiagnostics(merge(language, own))), read: oracle.read, sources: oracle.sources, dependencies: oracle.dependencies, marks: findings.marks };
 }
 
 function compileTool(found: FoundTool, own: Diagnostic[], warnings: Diagnostic[]): CompiledTool {

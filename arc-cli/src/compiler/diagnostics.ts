@@ -96,6 +96,7 @@ const table = {
   ARC1100: entry("directory is not empty", "`arc new` writes into a new or an empty directory and never over your files."),
   ARC1102: entry("file cannot be written", "The output could not be written to its place. Something that exists there and is no regular file (a device, a pipe, a directory) is never replaced."),
   ARC1103: entry("file cannot be read", "The input is missing, is a directory, or may not be read."),
+  ARC1105: entry("build is not reproducible", "The project was built again in another directory, by a process with another clock, time zone and language, and gave other bytes, or did not build there. The message names the first file and place that differ. Usual causes: a generated file that holds a time or a path, or an import from outside the project."),
   ARC1104: entry("not a sound bundle", "The file breaks a rule of the bundle format and would be refused by every device. The reason in the message is the rule's name."),
 } as const satisfies Record<string, Entry>;
 

@@ -131,6 +131,8 @@ export interface TypeOracle {
   readonly flows: Flows;
   /** The author's files that were read, also those that hold nothing but types. Paths relative to the project. */
   sources(): readonly { readonly file: string; readonly text: string }[];
+  /** Absolute paths of everything else that decided: dependencies' types, configuration. What arc carries is not among them. */
+  dependencies(): readonly string[];
   /** Text of a file of the project, for code frames. */
   read(file: string): string | undefined;
 }

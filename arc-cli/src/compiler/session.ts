@@ -16,6 +16,7 @@ export async function projectStep<T>(dir: string | undefined, { ui, cwd, env }: 
   if (!existsSync(from) || !statSync(from).isDirectory()) throw new UserError("ARC1103", `${from} is not a directory`, { exit: Exit.notFound });
   const [{ compile }, { toUserError }, { CompileError }] = await Promise.all([import("./compile.ts"), import("./report.ts"), import("./diagnostics.ts")]);
   let compiled: Compiled | undefined;
+  const working = await ui.working("reading types");
   try {
     ui.detail("reading types");
     compiled = compile(from, await contentsOf(env));
@@ -25,11 +26,13 @@ export async function projectStep<T>(dir: string | undefined, { ui, cwd, env }: 
     return await next(compiled);
   } catch (error) {
     throw toUserError(error, (file) => compiled?.read(file) ?? readBeside(from, file));
+  } finally {
+    working.end();
   }
 }
 
 /** What the bundles declare that `arc install` fetched. */
-async function contentsOf(env: Context["env"]): Promise<Cached> {
+export async function contentsOf(env: Context["env"]): Promise<Cached> {
   const { BundleCache } = await import("../registry/cache.ts");
   const cache = new BundleCache(env);
   const names = (list: readonly { readonly name: string }[]): string[] => list.map(({ name }) => name);
@@ -63,7 +66,7 @@ async function helpEditor(root: string, warn: (text: string) => void): Promise<v
 }
 
 /** A file that the compiler did not read, such as arc.toml. */
-function readBeside(from: string, file: string): string | undefined {
+export function readBeside(from: string, file: string): string | undefined {
   const path = join(from, file);
   return existsSync(path) && statSync(path).isFile() ? readFileSync(path, "utf8") : undefined;
 }

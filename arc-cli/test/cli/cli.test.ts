@@ -165,3 +165,15 @@ test("a progress bar shows on a terminal, after a second, and leaves no trace", 
   expect(drawn[0]).toContain("50%");
   expect(drawn[1]).toBe("\r\u001b[K");
 });
+
+test("what is waited for shows on a terminal, and nowhere else", async () => {
+  for (const tty of [false, true]) {
+    const drawn: string[] = [];
+    const ui = new Ui({ stdout: { tty, columns: 80, write: async () => undefined }, stderr: { tty, columns: 80, write: async (text) => void drawn.push(String(text)) }, env: { NO_COLOR: "1" }, json: false, quiet: false, verbose: false, progress: true, fields: [] });
+    (await ui.working("reading\u001b[2J types")).end();
+    const waiting = ui.waiting("waiting");
+    waiting.end();
+    await ui.flush();
+    expect(drawn).toEqual(tty ? ["\r\u001b[Kreading\\u{1b}[2J types …", "\r\u001b[K"] : []);
+  }
+});

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runCli } from "../../src/cli.ts";
+import { fits } from "./fits.ts";
 
 export interface Ran {
   readonly code: number;
@@ -60,7 +61,16 @@ export async function arc(words: readonly string[], options: DriveOptions = {}):
     ask: answer === undefined ? undefined : async () => answer,
   });
   const stdout = Buffer.concat(out).toString();
+  if (words.includes("--json") && !words.includes("--fields")) checkJson(words, stdout);
   return { code, stdout, stderr: Buffer.concat(err).toString(), json: () => JSON.parse(stdout) };
+}
+
+/** Every JSON a test gets from arc fits the published schema. */
+function checkJson(words: readonly string[], stdout: string): void {
+  const whole = stdout.trim();
+  if (whole === "") return;
+  const wrong = fits(words, whole.split("\n").map((line) => JSON.parse(line) as unknown));
+  if (wrong !== undefined) throw new Error(`--json does not fit its schema: ${wrong}`);
 }
 
 async function* stdinOf(input: DriveOptions["stdin"]): AsyncGenerator<Uint8Array> {

@@ -17,7 +17,10 @@ import { Leases } from "../../src/gen/aria/v1/leases_pb.ts";
 import { Node } from "../../src/gen/aria/v1/node_pb.ts";
 import { Policy } from "../../src/gen/aria/v1/policy_pb.ts";
 import { type InvokeRequest, Tools } from "../../src/gen/aria/v1/tools_pb.ts";
+import { authorityDigest, interfaceDigest } from "../../src/bundle/digest.ts";
 import { openBundle } from "../../src/bundle/layout.ts";
+import type { Manifest } from "../../src/bundle/manifest.ts";
+import { type ListRunsRequest, Runs, type RunSchema } from "../../src/gen/aria/v1/runs_pb.ts";
 import { Trust } from "../../src/gen/aria/v1/trust_pb.ts";
 import { Authority } from "./authority.ts";
 
@@ -48,6 +51,8 @@ export interface Installed {
   readonly digest: string;
   readonly tools: readonly string[];
   readonly bytes: number;
+  /** Of a real bundle; a played one has none. */
+  readonly manifest?: Manifest;
 }
 
 // grpc-js calls are untyped at this seam: one adapter turns every service into plain functions of messages.
@@ -90,6 +95,8 @@ export class FakeDevice {
   /** What the last call of the audit asked for. */
   auditAsked: unknown;
   snapshots: Record<string, unknown>[] = [{}];
+  /** What `arc runs` finds, newest first. */
+  kept: MessageInitShape<typeof RunSchema>[] = [];
   listen = "";
   readonly #servers: Server[] = [];
 
@@ -131,15 +138,16 @@ export class FakeDevice {
       commitBundle: (call) => this.#commit(call),
       pinBundle: async (call) => ({ bundle: this.#bundle(this.#find(call.request)) }),
       listBundles: async () => ({ bundles: this.installed.map((bundle) => this.#bundle(bundle)) }),
-      getBundle: async (call) => ({ bundle: this.#bundle(this.#find(call.request)), manifestJson: "{}" }),
+      getBundle: async (call) => ({ bundle: this.#bundle(this.#find(call.request)), manifestJson: JSON.stringify(this.#find(call.request).manifest ?? {}) }),
       removeBundle: (call) => this.#remove(call),
     });
     this.#add(server, Blobs, { findMissing: (call) => this.#findMissing(call), putBlob: (call) => this.#putBlob(call), getBlob: (call) => this.#getBlob(call) });
     this.#add(server, Tools, {
-      listTools: async () => ({ tools: Object.keys(this.tools).map((name) => ({ name })) }),
-      getTool: async (call) => ({ tool: { name: this.#tool((call.request as { name: string }).name), inputSchemaJson: this.schemas[(call.request as { name: string }).name] ?? "{}" } }),
+      listTools: async () => ({ tools: [...new Set([...Object.keys(this.tools), ...this.installed.flatMap(({ name, manifest }) => (manifest?.tools ?? []).map((tool) => `${name}.${tool.name}`))])].map((name) => ({ name })) }),
+      getTool: async (call) => this.#getTool((call.request as { name: string }).name),
       invoke: (call) => this.#invoke(call),
     });
+    this.#add(server, Runs, { listRuns: async (call) => this.#listRuns(call.request), getRun: async (call) => ({ run: this.#keptRun(call.request) }) });
     this.#add(server, Exec, { run: (call) => this.#run(call) });
     this.#add(server, Policy, { listRules: async () => ({ rules: this.rules, damaged: this.rulesDamaged }), addRule: (call) => this.#addRule(call), removeRule: (call) => this.#removeRule(call) });
     this.#add(server, Audit, { list: (call) => this.#audit(call) });
@@ -256,11 +264,14 @@ export class FakeDevice {
       return { bundle: { name: "weather", version: "0.2.0", digest: `sha256:${ref}`, authorityDigest: this.widens.authority }, authority };
     }
     const text = new TextDecoder().decode(bytes.subarray(0, 64));
-    const named = /^bundle ([a-z-]+)@([0-9.]+)/.exec(text);
+    const opened = text.startsWith("oci-layout") ? openBundle(bytes) : undefined;
+    const manifest = opened?.manifest;
+    const digest = opened?.digest ?? `sha256:${ref}`;
+    const named = manifest === undefined ? /^bundle ([a-z-]+)@([0-9.]+)/.exec(text) : ["", manifest.name, manifest.version];
     if (named === null) throw new Refusal(status.INVALID_ARGUMENT, "MANIFEST_INVALID", "no manifest");
     const found = this.installed.find(({ name, version }) => name === named[1] && version === named[2]);
-    if (found !== undefined && found.digest !== `sha256:${ref}`) throw new Refusal(status.ALREADY_EXISTS, "VERSION_TAKEN", "other contents have this version");
-    const bundle = found ?? { name: named[1] ?? "", version: named[2] ?? "", digest: `sha256:${ref}`, tools: [`${named[1]}.run`], bytes: bytes.length };
+    if (found !== undefined && found.digest !== digest) throw new Refusal(status.ALREADY_EXISTS, "VERSION_TAKEN", "other contents have this version");
+    const bundle = found ?? { name: named[1] ?? "", version: named[2] ?? "", digest, tools: manifest === undefined ? [`${named[1]}.run`] : manifest.tools.map((tool) => `${named[1]}.${tool.name}`), bytes: bytes.length, ...(manifest === undefined ? {} : { manifest }) };
     if (found === undefined) this.installed.push(bundle);
     return { bundle: this.#bundle(bundle), alreadyPresent: found !== undefined, authority };
   }
@@ -299,13 +310,14 @@ export class FakeDevice {
   }
 
   #bundle(bundle: Installed): unknown {
-    const { name, version, digest, tools, bytes } = bundle;
-    return { name, version, digest, interfaceDigest: "sha256:1", authorityDigest: "sha256:2", sizeBytes: BigInt(bytes), installedAt: "2026-11-20T10:00:00Z", tools, description: "" };
+    const { name, version, digest, tools, bytes, manifest } = bundle;
+    const digests = manifest === undefined ? { interfaceDigest: "sha256:1", authorityDigest: "sha256:2" } : { interfaceDigest: interfaceDigest(manifest), authorityDigest: authorityDigest(manifest) };
+    return { name, version, digest, ...digests, sizeBytes: BigInt(bytes), installedAt: "2026-11-20T10:00:00Z", tools, description: "", active: this.#find({ name, version: "" }) === bundle };
   }
 
   #find(request: unknown): Installed {
     const { name, version } = request as { name: string; version: string };
-    const found = this.installed.find((bundle) => bundle.name === name && (version === "" || bundle.version === version));
+    const found = [...this.installed].sort((a, b) => Bun.semver.order(b.version, a.version)).find((bundle) => bundle.name === name && (version === "" || bundle.version === version));
     if (found === undefined) throw new Refusal(status.NOT_FOUND, "BUNDLE_UNKNOWN", `no bundle ${name}`);
     return found;
   }
@@ -339,7 +351,7 @@ export class FakeDevice {
     const bytes = Buffer.concat(pieces.map(({ piece }) => (piece.case === "blob" ? (this.blobs.get(piece.value.sha256) ?? Buffer.alloc(0)) : piece.value)));
     if (createHash("sha256").update(bytes).digest("hex") !== file.sha256) throw new Refusal(status.DATA_LOSS, "DIGEST_MISMATCH", "other bytes");
     const { manifest, digest } = openBundle(new Uint8Array(bytes));
-    const bundle = { name: manifest.name, version: manifest.version, digest, tools: [], bytes: bytes.length };
+    const bundle = { name: manifest.name, version: manifest.version, digest, tools: manifest.tools.map((tool) => `${manifest.name}.${tool.name}`), bytes: bytes.length, manifest };
     this.installed.push(bundle);
     this.files.set(file.sha256, bundle);
     return { bundle: this.#bundle(bundle), alreadyPresent: false };
@@ -349,6 +361,29 @@ export class FakeDevice {
     const bytes = this.blobs.get((call.request as { sha256: string }).sha256);
     if (bytes === undefined) throw new Refusal(status.NOT_FOUND, "BLOB_UNKNOWN", "no such blob");
     for (let at = 0; at < bytes.length; at += 65_536) call.write({ chunk: bytes.subarray(at, at + 65_536) });
+  }
+
+  #getTool(name: string): unknown {
+    const [bundle = "", short] = name.split(".");
+    const installed = this.installed.some((one) => one.name === bundle && one.manifest !== undefined) ? this.#find({ name: bundle, version: "" }) : undefined;
+    const tool = installed?.manifest?.tools.find((one) => one.name === short);
+    if (tool === undefined) return { tool: { name: this.#tool(name), inputSchemaJson: this.schemas[name] ?? "{}" } };
+    return { tool: { name, bundleVersion: installed?.version ?? "", description: tool.description, inputSchemaJson: JSON.stringify(tool.input), outputSchemaJson: JSON.stringify(tool.output) } };
+  }
+
+  #listRuns(request: unknown): unknown {
+    const { tool, outcome, owner, pageSize, pageToken } = request as ListRunsRequest;
+    const fits = this.kept.filter((run) => (tool === "" || run.tool === tool || run.tool?.startsWith(`${tool}.`)) && (owner === "" || run.owner === owner) && (outcome === "" || run.outcome === outcome || (outcome === "failed" && !["running", "succeeded"].includes(run.outcome ?? ""))));
+    const from = pageToken === "" ? 0 : Number(pageToken);
+    const runs = fits.slice(from, from + pageSize);
+    return { runs, nextPageToken: from + runs.length < fits.length ? String(from + runs.length) : "" };
+  }
+
+  #keptRun(request: unknown): unknown {
+    const { invocationId } = request as { invocationId: string };
+    const found = this.kept.find((run) => run.invocationId === invocationId);
+    if (found === undefined) throw new Refusal(status.NOT_FOUND, "RUN_UNKNOWN", `no run ${invocationId}`);
+    return found;
   }
 
   #tool(name: string): string {

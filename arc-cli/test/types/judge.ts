@@ -79,7 +79,7 @@ export class Corpus {
     const paths = new Set(some.map((item) => this.#path(item)));
     const files = this.#program.getSourceFiles().filter(({ fileName }) => paths.has(fileName));
     const program = Object.assign(Object.create(this.#program) as ts.Program, { getSourceFiles: () => files });
-    const { tools, diagnostics } = compile(this.#project, { check: () => [], find: () => find(program, options), sources: () => [], read, flows: createFlows(program) });
+    const { tools, diagnostics } = compile(this.#project, { check: () => [], find: () => find(program, options), sources: () => [], dependencies: () => [], read, flows: createFlows(program) });
     const byName = new Map(tools.map((tool) => [tool.name, tool]));
     const byCase = new Map(
       some.map((item): [Case, Mapped] => {

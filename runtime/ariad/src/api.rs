@@ -11,6 +11,7 @@ mod leases;
 mod node;
 mod policy;
 mod recipe;
+mod runs;
 mod secrets;
 mod signers;
 mod tools;
@@ -79,6 +80,7 @@ pub(crate) fn routes(device: &Arc<Device>) -> Routes {
     let policy = pb::policy_server::PolicyServer::new(policy::Policy(Arc::clone(device)));
     let audit = pb::audit_server::AuditServer::new(audit::Audit(Arc::clone(device)));
     let leases = pb::leases_server::LeasesServer::new(leases::Leases(Arc::clone(device)));
+    let runs = pb::runs_server::RunsServer::new(runs::Runs(Arc::clone(device)));
     let signers = pb::trust_server::TrustServer::new(signers::Trust(Arc::clone(device)));
     let secrets = pb::secrets_server::SecretsServer::new(secrets::Secrets(Arc::clone(device)));
     Routes::new(bundles.max_decoding_message_size(CHUNK_MESSAGE_BYTES_MAX))
@@ -89,6 +91,7 @@ pub(crate) fn routes(device: &Arc<Device>) -> Routes {
         .add_service(policy.max_decoding_message_size(CONTROL_BYTES_MAX))
         .add_service(audit.max_decoding_message_size(CONTROL_BYTES_MAX))
         .add_service(leases.max_decoding_message_size(CONTROL_BYTES_MAX))
+        .add_service(runs.max_decoding_message_size(CONTROL_BYTES_MAX))
         .add_service(secrets.max_decoding_message_size(CONTROL_BYTES_MAX))
         .add_service(signers.max_decoding_message_size(CONTROL_BYTES_MAX))
 }

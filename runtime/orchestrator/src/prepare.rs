@@ -10,7 +10,7 @@ use aria_core::json::{self, JsonLimits};
 use aria_core::plan::{self, INPUT_BYTES_MAX, InputFile, ProgramCall, Session, ToolCall};
 use aria_core::port::ExecuteRequest;
 use aria_core::{Digest, InvocationId, Manifest, Name, ToolName};
-use aria_store::{BlobLease, BundleLease, BundleRecord, StoreError};
+use aria_store::{BlobLease, BlobRef, BundleLease, BundleRecord, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::Inner;
@@ -30,6 +30,8 @@ pub(crate) struct Prepared {
     /// `<bundle>.<tool>` or `exec:<bundle>`.
     pub(crate) tool: String,
     pub(crate) bundle: Digest,
+    /// Digest and length of the input; none for a program.
+    pub(crate) input: Option<BlobRef>,
     pub(crate) kind: Kind,
     pub(crate) request: ExecuteRequest,
     /// Why the bundle should not be used any more, or empty.
@@ -102,6 +104,7 @@ pub(crate) fn tool(
     let value = json::parse(input_json.as_bytes(), limits).map_err(InvokeError::InputJson)?;
     input.check(&value).map_err(|message| InvokeError::InputSchema { message })?;
 
+    let digest = BlobRef::of(input_json.as_bytes());
     let code_dir = code.dir;
     let (blobs, files) = lease_files(inner, &call.owner, &call.files)?;
     let planned = ToolCall {
@@ -122,6 +125,7 @@ pub(crate) fn tool(
         owner: call.owner,
         tool: name.to_string(),
         bundle: code.digest,
+        input: Some(digest),
         kind: Kind::Tool { output, code_dir },
         request,
         deprecated: code.deprecated,
@@ -236,6 +240,7 @@ pub(crate) fn program(inner: &Inner, id: InvocationId, call: ExecCall) -> Result
         owner: call.owner,
         tool: format!("exec:{}", staged.manifest.name),
         bundle: staged.digest,
+        input: None,
         kind: Kind::Program,
         request,
         deprecated: String::new(),

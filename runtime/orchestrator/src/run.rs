@@ -8,7 +8,7 @@ use aria_core::invocation::State;
 use aria_core::outcome::{self, Failed, FailedReason, Outcome};
 use aria_core::port::{ByteSource, EndReason, Ended, ExecuteError, Usage};
 use aria_core::{FileRef, InvocationId, UnixMs, session};
-use aria_store::{LogEntry, LogSource, NewRun, RunEnd, run_subject};
+use aria_store::{BlobRef, LogEntry, LogSource, NewRun, RunEnd, run_subject};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -65,13 +65,14 @@ pub(crate) async fn run(
             return deliver(&inner, &events, Ok(RunEvent::Finished(finished))).await;
         }
     };
-    let Prepared { id, owner, tool, bundle, kind, request, deprecated, held, vouched } = run;
+    let Prepared { id, owner, tool, bundle, input, kind, request, deprecated, held, vouched } = run;
     if !deprecated.is_empty() {
         let message = format!("{tool}: {deprecated}");
         // A caller that is gone is found out by the run itself.
         let _ = events.send(Ok(RunEvent::Notice { code: "DEPRECATED", message })).await;
     }
-    let row = NewRun { id: id.clone(), tool, bundle: Some(bundle), owner: owner.clone(), started_at: now(&inner) };
+    let started_at = now(&inner);
+    let row = NewRun { id: id.clone(), tool, bundle: Some(bundle), owner: owner.clone(), started_at, input };
     let whose = Whose { owner: owner.clone(), subject: run_subject(&row.tool) };
     let store = inner.store.clone();
     if let Err(error) = blocking(move || store.begin_run(&row).map_err(InvokeError::Store)).await {
@@ -292,10 +293,11 @@ async fn finish(
     write_log(inner, &id, entries).await;
     tracing::info!(invocation_id = %id, outcome = %label, duration_ms = usage.wall_ms, "invocation finished");
     let audit = whose.row(&inner.audit, &id, &label, &judged, &usage);
+    let output = judged.as_ref().ok().and_then(output);
     let finished = |outcome| RunEvent::Finished(Finished { invocation: id.clone(), outcome, usage, session });
     let answer = judged.map(finished);
     let refused = label == "refused";
-    let end = RunEnd { outcome: label, message, usage, ended_at: now(inner), audit };
+    let end = RunEnd { outcome: label, message, usage, ended_at: now(inner), output, audit };
     let store = inner.store.clone();
     let write = async {
         if let Err(error) = blocking(move || store.end_run(&id, &end).map_err(InvokeError::Store)).await {
@@ -322,6 +324,14 @@ async fn deliver(inner: &Inner, events: &Sender, answer: Result<RunEvent, Invoke
         _ = events.send(answer) => {}
         () = tokio::time::sleep(UNREAD_MAX) => {}
         () = stopping => {}
+    }
+}
+
+/// What a tool answered; a program has no answer.
+fn output(outcome: &Outcome) -> Option<BlobRef> {
+    match outcome {
+        Outcome::Succeeded { output_json, .. } if !output_json.is_empty() => Some(BlobRef::of(output_json.as_bytes())),
+        _ => None,
     }
 }
 

@@ -29,6 +29,13 @@ pub struct BlobRef {
     pub size_bytes: u64,
 }
 
+impl BlobRef {
+    /// Digest and length of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { sha256: Digest::new(Sha256::digest(bytes).into()), size_bytes: bytes.len() as u64 }
+    }
+}
+
 /// What is stored, promised and in use. Its lock is held by whoever adds or removes a blob.
 #[derive(Debug, Default)]
 pub(crate) struct BlobState {

@@ -15,11 +15,12 @@ use crate::audit::Room;
 use crate::error::StoreError;
 
 /// Every schema this program knows, oldest first. A published one is never changed.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/1.sql"),
     include_str!("../migrations/2.sql"),
     include_str!("../migrations/3.sql"),
     include_str!("../migrations/4.sql"),
+    include_str!("../migrations/5.sql"),
 ];
 
 pub(crate) struct Db {

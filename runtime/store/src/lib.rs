@@ -46,7 +46,7 @@ pub use kv::{KvChange, KvChanges, KvEntry, KvPage, KvTable, KvWrite, KvWritten};
 pub use logs::{LogEntry, LogPage, LogQuery, LogSource, StoredLog};
 pub use open::{Config, Recovered, Store};
 pub use registry::{BundleLease, BundleRecord, Installed, NewBundle};
-pub use runs::{NewRun, RunEnd, RunRecord};
+pub use runs::{NewRun, RunEnd, RunQuery, RunRecord};
 pub use secrets::{SecretRecord, Secrets};
 pub use signers::{NewSigner, SignerRecord};
 pub use state::{Right, StateLimits};

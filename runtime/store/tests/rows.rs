@@ -5,7 +5,9 @@
 mod support;
 
 use aria_core::{Digest, UnixMs};
-use aria_store::{Config, Credential, LogEntry, LogQuery, LogSource, Role, Store};
+use aria_store::{
+    BlobRef, Config, Credential, LogEntry, LogQuery, LogSource, NewRun, Role, RunQuery, RunRecord, Store,
+};
 use aria_types::ErrorKind;
 use support::{NOW, end, fresh, fresh_with, id, later, open, run, sha256};
 
@@ -39,6 +41,7 @@ fn a_run_is_written_at_its_begin_and_its_end() {
     let ended = open(directory.path()).0.run(&id(1)).expect("there");
     assert_eq!((ended.outcome.as_str(), ended.ended_at, ended.usage), ("THREW", Some(later(1)), end("").usage));
     assert_eq!((ended.message.as_str(), ended.log_dropped_bytes), ("one line", 0));
+    assert_eq!((ended.input, ended.output), (Some(BlobRef::of(b"{}")), Some(BlobRef::of(b"7"))));
 }
 
 #[test]
@@ -59,10 +62,50 @@ fn runs_are_listed_newest_first_and_by_owner() {
     let mut bobs = run(9);
     bobs.owner = "bob".into();
     store.begin_run(&bobs).expect("begin");
-    let ids = |owner, limit| store.runs(owner, limit).expect("runs").into_iter().map(|run| run.id).collect::<Vec<_>>();
+    let ids = |owner: Option<&str>, limit| {
+        let query = RunQuery { owner: owner.map(Into::into), limit, ..RunQuery::default() };
+        store.runs(&query).expect("runs").0.into_iter().map(|run| run.id).collect::<Vec<_>>()
+    };
     assert_eq!(ids(None, 2), [id(9), id(5)]);
     assert_eq!(ids(Some("bob"), 10), [id(9)]);
     assert_eq!(ids(Some("nobody"), 10), []);
+}
+
+#[test]
+fn pages_of_runs_do_not_move_when_others_begin() {
+    let (_directory, store) = fresh();
+    (1..=5).for_each(|number| store.begin_run(&run(number)).expect("begin"));
+    let page = |before| store.runs(&RunQuery { before, limit: 2, ..RunQuery::default() }).expect("runs");
+    let ids = |runs: Vec<RunRecord>| runs.into_iter().map(|run| run.id).collect::<Vec<_>>();
+    let (first, next) = page(None);
+    store.begin_run(&run(6)).expect("begin");
+    let (second, last) = page(next);
+    let (third, none) = page(last);
+    assert_eq!((ids(first), ids(second), ids(third)), (vec![id(5), id(4)], vec![id(3), id(2)], vec![id(1)]));
+    assert_eq!(none, None);
+}
+
+#[test]
+fn runs_are_found_by_tool_bundle_outcome_and_time() {
+    let (_directory, store) = fresh();
+    (1..=3).for_each(|number| store.begin_run(&run(number)).expect("begin"));
+    let other = NewRun { tool: "weatherman.ask".into(), started_at: later(5), ..run(4) };
+    store.begin_run(&other).expect("begin");
+    store.end_run(&id(1), &end("succeeded")).expect("end");
+    store.end_run(&id(2), &end("THREW")).expect("end");
+    let found = |query: RunQuery| {
+        let (runs, _) = store.runs(&RunQuery { limit: 9, ..query }).expect("runs");
+        runs.into_iter().map(|run| run.id).collect::<Vec<_>>()
+    };
+    let tool = |text: &str| found(RunQuery { tool: Some(text.into()), ..RunQuery::default() });
+    let outcome = |text: &str| found(RunQuery { outcome: Some(text.into()), ..RunQuery::default() });
+    assert_eq!(tool("weather.forecast"), [id(3), id(2), id(1)]);
+    assert_eq!(tool("weather"), [id(3), id(2), id(1)]);
+    assert_eq!(tool("weatherman"), [id(4)]);
+    assert_eq!(tool("wea%"), []);
+    assert_eq!((outcome("succeeded"), outcome("failed")), (vec![id(1)], vec![id(2)]));
+    assert_eq!(outcome(""), [id(4), id(3)]);
+    assert_eq!(found(RunQuery { since: Some(later(5)), ..RunQuery::default() }), [id(4)]);
 }
 
 #[test]

@@ -7,8 +7,8 @@ import ts from "typescript";
 import type { Diagnostic, DiagnosticId } from "../diagnostics.ts";
 import type { Findings, TypeOracle } from "../oracle.ts";
 import { createFlows } from "./flows.ts";
-import { isOwn, projectPath, Reporter, spanBetween } from "./place.ts";
-import { createProgram } from "./program.ts";
+import { isOwn, isSdk, projectPath, Reporter, spanBetween } from "./place.ts";
+import { createProgram, isCarried, type Memory } from "./program.ts";
 import { ToolFinder } from "./tools.ts";
 
 const CANNOT_FIND_MODULE = new Set([2307, 2792, 2732, 7016]);
@@ -20,19 +20,22 @@ export interface OracleOptions {
   readonly onlyExported: boolean;
   /** Names in `package.json` that are not installed. */
   readonly missing: ReadonlySet<string>;
+  /** Of the compile before this one. */
+  readonly memory?: Memory | undefined;
 }
 
 export function createOracle(options: OracleOptions): TypeOracle {
-  const { program, diagnostics } = createProgram(options.root, options.files);
+  const { program, diagnostics, configs } = createProgram(options.root, options.files, options.memory);
+  const files = program.getSourceFiles();
   return {
     check: () => [...diagnostics, ...check(program, options)],
     find: () => findIn(program, options),
     flows: createFlows(program),
     sources: () =>
-      program
-        .getSourceFiles()
+      files
         .filter((source) => isOwn(options.root, source))
         .map((source) => ({ file: projectPath(options.root, source.fileName), text: source.text })),
+    dependencies: () => [...configs, ...files.filter((source) => !isOwn(options.root, source) && !isCarried(source.fileName) && !isSdk(source)).map((source) => source.fileName)],
     read: (file) => program.getSourceFile(join(options.root, file))?.text,
   };
 }

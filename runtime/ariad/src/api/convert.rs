@@ -1,6 +1,6 @@
 //! Between the wire and the domain. What is checked here is never checked again.
 
-use aria_core::port::ChangeCounts;
+use aria_core::port::{ChangeCounts, Usage};
 use aria_core::{Digest, FailedReason, FileRef, Outcome, UnixMs};
 use aria_orchestrator::{FileInput, Finished, OutputStream, RunEvent, SessionChanges};
 use aria_protocol::aria::v1 as pb;
@@ -100,18 +100,16 @@ fn output_stream(stream: OutputStream) -> pb::OutputStream {
     }
 }
 
+pub(super) fn usage(usage: Usage) -> pb::Usage {
+    let Usage { wall_ms, cpu_ms, memory_peak_bytes, stdout_bytes, stderr_bytes } = usage;
+    pb::Usage { wall_ms, cpu_ms, memory_peak_bytes, stdout_bytes, stderr_bytes }
+}
+
 fn finished(finished: Finished) -> pb::Finished {
-    let usage = finished.usage;
     pb::Finished {
         invocation_id: finished.invocation.to_string(),
         outcome: Some(pb::Outcome { kind: Some(outcome(finished.outcome)) }),
-        usage: Some(pb::Usage {
-            wall_ms: usage.wall_ms,
-            cpu_ms: usage.cpu_ms,
-            memory_peak_bytes: usage.memory_peak_bytes,
-            stdout_bytes: usage.stdout_bytes,
-            stderr_bytes: usage.stderr_bytes,
-        }),
+        usage: Some(usage(finished.usage)),
         session: finished.session.map(session),
     }
 }

@@ -136,12 +136,20 @@ pub(crate) fn run(number: u8) -> NewRun {
         bundle: Some(sha256(b"w")),
         owner: "ann".into(),
         started_at: NOW,
+        input: Some(blob_of(b"{}")),
     }
 }
 
 pub(crate) fn end(outcome: &str) -> RunEnd {
     let usage = Usage { wall_ms: 12, cpu_ms: 7, memory_peak_bytes: 1 << 20, stdout_bytes: 3, stderr_bytes: 4 };
-    RunEnd { outcome: outcome.into(), message: "one line".into(), usage, ended_at: later(1), audit: None }
+    RunEnd {
+        outcome: outcome.into(),
+        message: "one line".into(),
+        usage,
+        ended_at: later(1),
+        output: Some(blob_of(b"7")),
+        audit: None,
+    }
 }
 
 pub(crate) fn entries(directory: &Path) -> Vec<String> {
