@@ -1,7 +1,10 @@
 // `.aria` files put together byte by byte, right and wrong. What is right comes from the description alone: nothing here shares code
 // with arc's writer or the device's reader.
 
-import { createHash, createPublicKey, type KeyObject, sign } from "node:crypto";
+import { createHash, createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Host } from "../stand/host.ts";
 
 export interface Entry {
   name: string;
@@ -104,6 +107,20 @@ export interface Signer {
   key: KeyObject;
   signature?: Uint8Array;
   statement?: (statement: Record<string, unknown>) => unknown;
+}
+
+/** Whoever signs what is put together here. */
+const author = generateKeyPairSync("ed25519");
+
+/** A bundle with the author's signature. */
+export const signed = (from: Parts): Uint8Array => bundle(from, [{ key: author.privateKey }]);
+
+/** Has the device take the author's bundles. */
+export async function trustAuthor(host: Host): Promise<void> {
+  const pem = join(host.dir, "author.pem");
+  writeFileSync(pem, author.publicKey.export({ type: "spki", format: "pem" }));
+  const trusted = await host.arc(["key", "trust", "--file", pem, "--as", "hand"]);
+  if (trusted.code !== 0) throw new Error(trusted.stderr);
 }
 
 /** Canonical JSON of values that have neither fractions nor text beyond ASCII. */

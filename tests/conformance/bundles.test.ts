@@ -3,24 +3,17 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { status } from "@grpc/grpc-js";
-import { generateKeyPairSync } from "node:crypto";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { startHost, type Host } from "../stand/host.ts";
-import { bundle, file, parts, type Parts, sha256, tar, utf8 } from "./bundle-maker.ts";
+import { bundle, file, parts, type Parts, sha256, signed, tar, trustAuthor, utf8 } from "./bundle-maker.ts";
 import { raw, send, type Stub, stubs, unary } from "./device-client.ts";
-
-const author = generateKeyPairSync("ed25519");
-const good = (from: Parts): Uint8Array => bundle(from, [{ key: author.privateKey }]);
 
 let host: Host;
 let stub: (service: string) => Stub;
 beforeAll(async () => {
   host = await startHost({ context: "dev" });
-  const pem = join(host.dir, "author.pem");
-  writeFileSync(pem, author.publicKey.export({ type: "spki", format: "pem" }));
-  const trusted = await host.arc(["key", "trust", "--file", pem, "--as", "hand"]);
-  if (trusted.code !== 0) throw new Error(trusted.stderr);
+  await trustAuthor(host);
   stub = await stubs(host);
 }, 60_000);
 afterAll(async () => {
@@ -150,7 +143,7 @@ function order(name: string): number {
 }
 
 test("a bundle made by hand is accepted and runs", async () => {
-  expect(await upload(good(parts("good")))).toMatchObject({ ok: true });
+  expect(await upload(signed(parts("good")))).toMatchObject({ ok: true });
   const done = await host.arc(["invoke", "good.hello", "--input", '{"name":"hand"}']);
   expect(done.stderr).toBe("");
   expect(JSON.parse(done.stdout)).toEqual({ hello: "hand" });
@@ -170,19 +163,19 @@ for (const [what, [make, ...reasons]] of Object.entries(WRONG)) {
 }
 
 test("after all of them a good bundle is accepted and the first still runs", async () => {
-  expect(await upload(good(parts("better")))).toMatchObject({ ok: true });
+  expect(await upload(signed(parts("better")))).toMatchObject({ ok: true });
   expect(await names()).toEqual(["better@1.0.0", "good@1.0.0"]);
   expect((await host.arc(["invoke", "good.hello", "--input", '{"name":"again"}'])).code).toBe(0);
 });
 
 test("the same bytes again change nothing; another content of the same version is refused", async () => {
-  expect(await upload(good(parts("good")))).toMatchObject({ ok: true, value: { already_present: true } });
-  const other = await upload(good({ ...parts("good"), files: [file("code/hello.js", "export const tool = null;\n")] }));
+  expect(await upload(signed(parts("good")))).toMatchObject({ ok: true, value: { already_present: true } });
+  const other = await upload(signed({ ...parts("good"), files: [file("code/hello.js", "export const tool = null;\n")] }));
   expect(other).toMatchObject({ ok: false, refusal: { code: status.ALREADY_EXISTS, reason: "VERSION_TAKEN" } });
 });
 
 test("lies about the whole file are refused", async () => {
-  const bytes = good(parts("liar"));
+  const bytes = signed(parts("liar"));
   for (const claimed of [{ sha256: "0".repeat(64) }, { size_bytes: bytes.length - 1 }, { size_bytes: bytes.length + 1 }, { sha256: "x" }, { sha256: "../../x" }, { size_bytes: 1 << 30 }]) {
     const answer = await upload(bytes, claimed);
     expect(answer.ok, JSON.stringify(claimed)).toBe(false);
@@ -191,7 +184,7 @@ test("lies about the whole file are refused", async () => {
 });
 
 test("the same bundle eight times at once is one bundle", async () => {
-  const bytes = good(parts("race"));
+  const bytes = signed(parts("race"));
   const answers = await Promise.all(Array.from({ length: 8 }, () => upload(bytes)));
   // More at once than the device takes from one owner are told so; the others get the one bundle.
   expect(answers.filter((answer) => answer.ok).length).toBeGreaterThan(0);
@@ -211,7 +204,7 @@ test("messages out of order are refused", async () => {
 });
 
 test("the truncation of a good bundle at any point is refused", async () => {
-  const whole = good(parts("cut"));
+  const whole = signed(parts("cut"));
   const points = Array.from({ length: 60 }, (_, i) => Math.floor((whole.length * i) / 60));
   for (const point of points) {
     const answer = await upload(whole.slice(0, point));
@@ -222,7 +215,7 @@ test("the truncation of a good bundle at any point is refused", async () => {
 }, 60_000);
 
 test("one flipped bit anywhere is refused or changes nothing that counts", async () => {
-  const whole = good(parts("flip"));
+  const whole = signed(parts("flip"));
   for (let at = 7; at < whole.length; at += Math.ceil(whole.length / 120)) {
     const bytes = Uint8Array.from(whole);
     bytes[at]! ^= 1 << (at % 8);

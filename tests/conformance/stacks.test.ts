@@ -10,7 +10,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root, run, startHost, until, type Host } from "../stand/host.ts";
-import { bundle, file, parts, sha256 } from "./bundle-maker.ts";
+import { file, parts, sha256, signed, trustAuthor } from "./bundle-maker.ts";
 import { send, stubs, unary } from "./device-client.ts";
 import { BUF, buf, bufCurl, documents, enrolled } from "./foreign.ts";
 
@@ -31,6 +31,7 @@ const WAITS = 'export const tool = { name: "hello", input: null, output: null, a
 
 beforeAll(async () => {
   host = await startHost({ context: "dev" });
+  await trustAuthor(host);
   const built = await buf(["build", "--path", "proto/aria", "-o", descriptors], join(root, "crates/protocol"));
   if (built.code !== 0) throw new Error(built.stderr);
 }, 120_000);
@@ -44,7 +45,7 @@ function made(name: string): string {
   const from = parts(name);
   const [tool] = from.manifest.tools as Record<string, unknown>[];
   const path = join(scratch, `${name}.aria`);
-  writeFileSync(path, bundle({ ...from, files: [file("code/hello.js", WAITS)], manifest: { ...from.manifest, tools: [{ ...tool, timeoutMs: 60_000 }] } }));
+  writeFileSync(path, signed({ ...from, files: [file("code/hello.js", WAITS)], manifest: { ...from.manifest, tools: [{ ...tool, timeoutMs: 60_000 }] } }));
   return path;
 }
 

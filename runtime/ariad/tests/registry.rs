@@ -34,7 +34,7 @@ fn by_digest(bytes: &[u8]) -> pb::BundlePiece {
 fn recipe(file: &[u8]) -> (pb::CommitBundleRequest, Vec<u8>) {
     let (from, to) = (file.len() / 3, 2 * file.len() / 3);
     let pieces = vec![literal(&file[..from]), by_digest(&file[from..to]), literal(&file[to..])];
-    (pb::CommitBundleRequest { file: Some(blob(file)), pieces }, file[from..to].to_vec())
+    (pb::CommitBundleRequest { file: Some(blob(file)), pieces, ..Default::default() }, file[from..to].to_vec())
 }
 
 async fn commit(client: &Client, request: &pb::CommitBundleRequest) -> Result<pb::CommitBundleResponse, Status> {
@@ -283,7 +283,7 @@ async fn what_others_need_is_not_removed_alone() {
     let top = parts("top", "1.0.0").manifest(|manifest| {
         manifest["dependencies"] = serde_json::json!([{"name": "base", "version": "^1.0.0"}]);
     });
-    let top = top.bytes();
+    let top = support::sign(&top, &[1]);
     check(client.upload(&top).await, Code::FailedPrecondition, "DEPENDENCY_MISSING");
     client.upload(&bundle("base", "1.2.0")).await.unwrap();
     let installed = client.upload(&top).await.unwrap().bundle.unwrap();
