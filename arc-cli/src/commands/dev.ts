@@ -10,6 +10,7 @@ import { DevSession } from "../dev/session.ts";
 import { Workshop } from "../dev/swap.ts";
 import { watchProject } from "../dev/watch.ts";
 import { Exit, UserError } from "../errors.ts";
+import { contentsOf } from "../compiler/session.ts";
 import { DEFAULT_KEY, findKey } from "../trust/keys.ts";
 
 const KEYS = "i call again   l logs   r restart   q quit";
@@ -33,7 +34,7 @@ export const dev = command({
     if (root === undefined) throw new UserError("ARC1080", `no arc.toml in ${resolve(cwd, dir ?? ".")} or above it`, { exit: Exit.notFound, hint: "begin with `arc new NAME --template tool`" });
     if (input === "-") throw new UserError("ARC2052", "standard input has the keys here", { hint: "give the input as JSON or @FILE" });
     const options = { context: name, tool, input: input === undefined ? undefined : await readInput(input, stdin) };
-    const session = new DevSession(new Workshop(root, await findKey(configDir(env), DEFAULT_KEY)), options, context);
+    const session = new DevSession(new Workshop(root, await findKey(configDir(env), DEFAULT_KEY), await contentsOf(env)), options, context);
     await session.open();
     const changes = watchProject(root);
     const stop = Promise.withResolvers<"stop">();

@@ -108,7 +108,7 @@ async fn a_name_and_its_highest_version_outlive_removal_and_restart() {
     let client = Client::tls(&daemon.listen, &key).await.unwrap();
     client.upload(&bundle("demo", "1.1.0")).await.unwrap();
     client.trust_key(2, "other").await.unwrap();
-    let remove = pb::RemoveBundleRequest { name: "demo".to_owned(), version: String::new() };
+    let remove = pb::RemoveBundleRequest { name: "demo".to_owned(), ..Default::default() };
     client.bundles.clone().remove_bundle(remove).await.unwrap();
     daemon.kill();
     daemon.again().await;
@@ -160,9 +160,10 @@ async fn wider_authority_waits_for_exactly_its_acceptance_and_the_old_version_go
     use tonic_types::StatusExt;
     let authority = status.get_details_error_info().unwrap().metadata["authority"].clone();
     let looked = dry_run(&client, &wide).await.unwrap();
-    assert!(looked.needs_acceptance && looked.compared_version == "1.0.0" && !looked.already_present);
+    let diff = looked.authority.unwrap();
+    assert!(diff.needs_acceptance && diff.compared_version == "1.0.0" && !looked.already_present);
     assert_eq!(looked.bundle.unwrap().authority_digest, authority);
-    let [change] = looked.authority_changes.as_slice() else { panic!("{:?}", looked.authority_changes) };
+    let [change] = diff.changes.as_slice() else { panic!("{:?}", diff.changes) };
     assert_eq!((change.wider, change.touch.as_str()), (true, "kv:orders:rw"));
     let installed = async || bundles(&client).await.into_iter().map(|bundle| bundle.version).collect::<Vec<_>>();
     assert_eq!((installed().await, daemon.entries("staging")), (vec!["1.0.0".to_owned()], vec![]));
@@ -171,11 +172,11 @@ async fn wider_authority_waits_for_exactly_its_acceptance_and_the_old_version_go
     check(upload_accepting(&client, &wide, &wrong).await, Code::FailedPrecondition, "AUTHORITY_WIDENED");
     check(upload_accepting(&client, &wide, "all").await, Code::InvalidArgument, "DIGEST_SYNTAX");
     let answer = upload_accepting(&client, &wide, &authority).await.unwrap();
-    assert_eq!(answer.authority_changes, looked.authority_changes);
+    assert_eq!(answer.authority.unwrap().changes, diff.changes);
     assert_eq!(installed().await, ["1.1.0", "1.0.0"]);
 
     // Accepted is this authority of this name: after it was removed it comes back without a question, and nothing wider does.
-    let remove = pb::RemoveBundleRequest { name: "demo".to_owned(), version: "1.1.0".to_owned() };
+    let remove = pb::RemoveBundleRequest { name: "demo".to_owned(), version: "1.1.0".to_owned(), ..Default::default() };
     client.bundles.clone().remove_bundle(remove).await.unwrap();
     client.upload(&wide).await.unwrap();
     let wider = ask("1.2.0", &["kv:orders:rw", "kv:other:ro"]);
