@@ -33,10 +33,13 @@ export const LIGHT: Record<Flavour, ReadonlySet<string>> = {
   shelf: new Set(["control", "c01", "c12", "c13", "c40", "c42", "c64"]),
 };
 
+/** About a program that has no door; every waiting sandbox has one. */
+const DOORLESS: ReadonlySet<string> = new Set(["C59"]);
+
 /** Whether a case makes sense in a sandbox of this kind: servers behind the door are not the engine's, and a bundle's tool has no third profile. */
 export function suits(file: CaseFile, profile: Profile, flavour: Flavour): boolean {
-  const door = file.header?.id.startsWith("T") ?? false;
-  return !door && (flavour === "generic" || (profile !== "tool-nojit" && !file.heavy));
+  const id = file.header?.id ?? "";
+  return !id.startsWith("T") && !DOORLESS.has(id) && (flavour === "generic" || (profile !== "tool-nojit" && !file.heavy));
 }
 
 export interface WarmResult extends ExecResult {

@@ -34,6 +34,7 @@ fn tool(name: &str, tokens: &[&str]) -> Tool {
         timeout_ms: 1000,
         approval: Approval::Never,
         spawn: false,
+        jit: true,
         entry: "code/a.js".into(),
     }
 }
@@ -47,7 +48,9 @@ fn manifest(version: &str, tools: Vec<Tool>) -> Manifest {
         license: String::new(),
         engine: VersionReq::STAR,
         tools,
+        composites: vec![],
         program: None,
+        dependencies: vec![],
         source: None,
         builder: None,
         files: vec![],
