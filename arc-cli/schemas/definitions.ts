@@ -26,7 +26,7 @@ function object(members: Readonly<Record<string, JsonSchema>>): JsonSchema {
 const span = object({ file: text, line: whole, column: whole, "endLine?": whole, "endColumn?": whole });
 export const failure = object({ code: text, message: text, hint: orNull(text), fix: list(text), docs: orNull(text), retryable: yes, details: any, span: orNull(span) });
 
-const bundle = object({ name: text, version: text, digest, interfaceDigest: digest, authorityDigest: digest, sizeBytes: whole, installedAt: text, tools: list(text), description: text, active: yes, pinned: yes, deprecated: text, dependencies: list(object({ name: text, version: text })) });
+const bundle = object({ name: text, version: text, digest, interfaceDigest: digest, authorityDigest: digest, sizeBytes: whole, installedAt: text, tools: list(text), description: text, active: yes, pinned: yes, deprecated: text, dependencies: list(object({ name: text, version: text })), publisher: orNull(text), signer: orNull(digest), blocked: orNull(text) });
 const usage = orNull(object({ wallMs: whole, cpuMs: whole, memoryPeakBytes: whole, stdoutBytes: whole, stderrBytes: whole }));
 const file = object({ name: text, sha256: text, sizeBytes: whole });
 const outcome = or(
@@ -51,7 +51,8 @@ const changed = one("added", "removed", "changed");
 const side = object({ name: text, digest: orNull(digest), interfaceDigest: digest, authorityDigest: digest });
 const output = { "text?": text, "base64?": text };
 const steps = { notice: { code: text, message: text }, queued: { invocationId: text, why: text }, granted: { invocationId: text, leaseId: text, fence: whole }, started: { invocationId: text, sandboxId: text }, progress: { fraction: orNull({ type: "number" }), message: text }, stdout: output, stderr: output, log: { level: text, message: text, fields: any } };
-const enrolled = object({ context: text, node: text, address: text, role: text, current: yes });
+const enrolled = object({ context: text, node: text, address: text, role: text, current: yes, signer: orNull(object({ keyId: digest, publisher: text })) });
+const signer = { keyId: digest, publisher: text, trustedAt: time, trustedBy: text, expiresAt: orNull(time), revokedAt: orNull(time) };
 const protocol = object({ min: whole, max: whole });
 
 export interface Output {
@@ -74,12 +75,14 @@ export const outputs: Readonly<Record<string, Output>> = {
       stopped: { removed: list(text) },
     },
   },
-  check: { data: object({ name: text, version: text, tools: list(tool), interfaceDigest: digest, authorityDigest: digest, diagnostics: list(any) }) },
-  build: { data: object({ file: text, name: text, version: text, digest, interfaceDigest: digest, authorityDigest: digest, sizeBytes: whole, tools: list(text), signer: orNull(digest), reused: yes, "reproducible?": yes }) },
+  check: { data: object({ name: text, version: text, tools: list(tool), agents: list(tool), teams: list(tool), pipelines: list(tool), interfaceDigest: digest, authorityDigest: digest, diagnostics: list(any) }) },
+  build: { data: object({ file: text, name: text, version: text, digest, interfaceDigest: digest, authorityDigest: digest, sizeBytes: whole, tools: list(text), agents: list(text), teams: list(text), pipelines: list(text), signer: orNull(digest), reused: yes, "reproducible?": yes }) },
   sign: { data: object({ file: text, digest, signer: digest, signers: list(digest) }) },
   "key new": { data: object({ name: text, keyId: digest }) },
-  "key list": { data: list(object({ name: text, keyId: digest })) },
+  "key list": { data: or(list(object({ name: text, keyId: digest })), list(object({ ...signer, name: orNull(text) }))) },
   "key show": { data: object({ name: text, keyId: digest, publicKeyPem: text }) },
+  "key trust": { data: object({ signer: object(signer), alreadyTrusted: yes }) },
+  "key revoke": { data: object({ signer: orNull(object(signer)), blockedBundles: list(text) }) },
   schema: { data: object({ tool: text, version: text, description: text, interfaceDigest: digest, "input?": any, "output?": any }) },
   "gen client": { data: object({ file: text, name: text, version: text, interfaceDigest: digest, "current?": yes }) },
   diff: {
@@ -96,7 +99,7 @@ export const outputs: Readonly<Record<string, Output>> = {
     }),
   },
   inspect: { data: object({ digest, interfaceDigest: digest, authorityDigest: digest, sizeBytes: whole, signatures: list(object({ keyId: digest, name: orNull(text), holds: orNull(yes) })), manifest: any }) },
-  upload: { data: object({ bundle: orNull(bundle), alreadyPresent: yes, sentBytes: whole }) },
+  upload: { data: object({ bundle: orNull(bundle), alreadyPresent: yes, sentBytes: whole, authorityChanges: list(object({ tool: text, wider: yes, touch: text })), comparedVersion: orNull(text), "dryRun?": yes, "needsAcceptance?": yes }) },
   pin: { data: orNull(bundle) },
   rollback: { data: orNull(bundle) },
   deprecate: { data: orNull(bundle) },
@@ -123,6 +126,10 @@ export const outputs: Readonly<Record<string, Output>> = {
   "device use": { data: object({ current: text }) },
   "device ls": { data: list(object({ name: text, current: yes, address: text, node: text, expires: orNull(text), fingerprint: orNull(text) })) },
   "device rm": { data: object({ removed: text }) },
+  "device credentials": { data: list(object({ keySha256: text, subject: text, role: text, enrolledAt: time, expiresAt: orNull(time), revokedAt: orNull(time) })) },
+  "device invite": { data: object({ keySha256: text, fingerprint: text, listen: text }) },
+  "device renew": { data: object({ context: text, expires: text, newKey: yes, keySha256: text }) },
+  "device revoke": { data: object({ revoked: list(text) }) },
   explain: { data: or(object({ code: text, title: text, text, fix: list(text) }), list(object({ code: text, title: text }))) },
   doctor: { data: object({ healthy: yes, findings: list(object({ code: text, level: one("ok", "warning", "error"), about: text, text, fix: list(text), repairable: yes })), "repaired?": list(text) }) },
   version: {
