@@ -88,7 +88,7 @@ export class FakeDevice {
   logs: { time: string; invocationId: string; tool: string; source: string; level: string; text: string }[] = [];
   rules: { name: string; kinds: string[]; tokens: string[]; owners: string[]; subjects: string[]; origin: string }[] = [];
   rulesDamaged = "";
-  signers: { keyId: string; publisher: string; publicKey: Uint8Array; revokedAt: string }[] = [];
+  signers: { keyId: string; publisher: string; publicKey: Uint8Array; trustedAt: string; trustedBy: string; revokedAt: string }[] = [];
   /** What a bundle may touch more than the one before; its upload is refused without acceptance. */
   widens: { authority: string; changes: { tool: string; wider: boolean; touch: string }[] } | undefined;
   events: Record<string, unknown>[] = [];
@@ -240,7 +240,7 @@ export class FakeDevice {
     if (found?.revokedAt) throw new Refusal(status.FAILED_PRECONDITION, "SIGNER_REVOKED", `key ${keyId} was revoked`);
     if (found !== undefined && found.publisher !== publisher) throw new Refusal(status.ALREADY_EXISTS, "SIGNER_EXISTS", "another publisher's");
     if (found === undefined && !joins && this.signers.some((one) => one.publisher === publisher)) throw new Refusal(status.ALREADY_EXISTS, "PUBLISHER_TAKEN", "another key speaks for it");
-    const signer = found ?? { keyId, publisher, publicKey, revokedAt: "" };
+    const signer = found ?? { keyId, publisher, publicKey, trustedAt: this.time().toISOString(), trustedBy: "ann", revokedAt: "" };
     if (found === undefined) this.signers.push(signer);
     return { signer, alreadyTrusted: found !== undefined };
   }
@@ -325,8 +325,9 @@ export class FakeDevice {
   async #remove(call: Call): Promise<unknown> {
     const found = this.#find(call.request);
     if ((call.request as { dryRun: boolean }).dryRun) return { removed: [this.#bundle(found)] };
+    const removed = [this.#bundle(found)];
     this.installed.splice(this.installed.indexOf(found), 1);
-    return { removed: [this.#bundle(found)] };
+    return { removed };
   }
 
   async #findMissing(call: Call): Promise<unknown> {

@@ -42,6 +42,7 @@ const cases: Readonly<Record<string, readonly [files: Files, words?: readonly st
   ARC1100: [{ "mine.txt": "mine" }, ["new", "DIR"]],
   ARC1102: [{ "arc.toml": toml, "src/a.ts": good, "there/file": "x" }, ["build", "DIR", "--out", "DIR/there"]],
   ARC1103: [{}, ["inspect", "DIR/none.aria"]],
+  ARC1105: [{ "arc.toml": toml, "src/a.ts": `${sdk}import { x } from "../../beside.ts";\nexport const a = defineTool({ run: () => x });\n`, "../beside.ts": "export const x = 1;\n" }, ["build", "DIR", "--reproducible"]],
   ARC1104: [{ "no.aria": "hello" }, ["inspect", "DIR/no.aria"]],
 };
 

@@ -61,14 +61,14 @@ impl NotInstalled {
     }
 }
 
-impl From<Status> for NotInstalled {
+impl From<Status> for Box<NotInstalled> {
     fn from(status: Status) -> Self {
-        Self { status, row: None }
+        Self::new(NotInstalled { status, row: None })
     }
 }
 
 /// Judges the bundle and installs it unless this is a dry run. Blocks. Whatever the answer, nothing is left in staging.
-pub(super) fn install(device: &Device, reader: Reader, wanted: &Wanted) -> Result<Judged, NotInstalled> {
+pub(super) fn install(device: &Device, reader: Reader, wanted: &Wanted) -> Result<Judged, Box<NotInstalled>> {
     let staged = reader.finish().map_err(status::bundle)?;
     fits(device, &staged)?;
     let signers = device.store.signers().map_err(status::store)?;
@@ -187,13 +187,13 @@ fn refusal_row(bundle: &NewBundle) -> AuditEvent {
     }
 }
 
-fn refused(row: AuditEvent, error: StoreError) -> NotInstalled {
+fn refused(row: AuditEvent, error: StoreError) -> Box<NotInstalled> {
     let row = matches!(error, StoreError::Refused(_)).then(|| AuditEvent {
         reason: error.reason().to_owned(),
         detail: row.detail.text("message", &error.to_string()),
         ..row
     });
-    NotInstalled { status: status::store(error), row }
+    Box::new(NotInstalled { status: status::store(error), row })
 }
 
 /// What the format allows and this device cannot use.
