@@ -104,7 +104,11 @@ fn read(request: pb::CommitBundleRequest, bundle_bytes_max: u64) -> Result<Recip
     Ok(Recipe { file, pieces })
 }
 
-fn put_together(device: &Device, recipe: Recipe, wanted: &Wanted) -> Result<pb::CommitBundleResponse, Box<NotInstalled>> {
+fn put_together(
+    device: &Device,
+    recipe: Recipe,
+    wanted: &Wanted,
+) -> Result<pb::CommitBundleResponse, Box<NotInstalled>> {
     let owner = &wanted.owner;
     let Recipe { file, pieces } = recipe;
     let needed: Vec<BlobRef> = pieces
