@@ -101,7 +101,7 @@ async fn agents_teams_and_pipelines_are_installed_and_not_run() {
     let golden: Value = serde_json::from_str(include_str!("../../bundle/tests/declared.json")).unwrap();
     let declared = &golden["manifest"];
     let parts = parts("shop", "2.0.0").manifest(|manifest| {
-        for kind in ["agents", "teams", "pipelines", "dependencies"] {
+        for kind in ["agents", "teams", "pipelines"] {
             manifest[kind] = declared[kind].clone();
         }
     });

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use aria_core::{Composite, CompositeKind, Name, ToolName};
+use aria_core::{Approval, Composite, CompositeKind, Name, ToolName};
 use aria_types::ResourceToken;
 use serde_json::{Map, Value, json};
 
@@ -69,7 +69,7 @@ fn agent(at: &mut Fields) -> Result<Composite, BundleError> {
     let approval = manifest::approval(at)?.as_str();
     let authority =
         json!({"name": name.as_str(), "tools": sorted(tools), "tokens": sorted(tokens), "approval": approval});
-    Ok(Composite { kind: CompositeKind::Agent, name, interface: interface.into(), authority })
+    Ok(Composite { kind: CompositeKind::Agent, name, interface: interface.into(), authority, rights, approval })
 }
 
 fn team(at: &mut Fields) -> Result<Composite, BundleError> {
@@ -90,8 +90,10 @@ fn team(at: &mut Fields) -> Result<Composite, BundleError> {
     rules.end()?;
     numbers(at, "limits", &[("turns", 1, 1_000), ("toolCalls", 0, 10_000), ("timeoutMs", 1, TIMEOUT_MS_MAX)])?;
     budget(at)?;
+    let rights = members.iter().map(|member| format!("agent {member}")).collect();
     let authority = json!({"name": name.as_str(), "members": sorted(members)});
-    Ok(Composite { kind: CompositeKind::Team, name, interface: interface.into(), authority })
+    let approval = Approval::Never;
+    Ok(Composite { kind: CompositeKind::Team, name, interface: interface.into(), authority, rights, approval })
 }
 
 fn pipeline(at: &mut Fields) -> Result<Composite, BundleError> {
@@ -114,8 +116,10 @@ fn pipeline(at: &mut Fields) -> Result<Composite, BundleError> {
     at.value("output")?;
     needed(at, "concurrency", 1, 64)?;
     needed(at, "timeoutMs", 1, TIMEOUT_MS_MAX)?;
-    let authority = json!({"name": name.as_str(), "calls": calls});
-    Ok(Composite { kind: CompositeKind::Pipeline, name, interface: interface.into(), authority })
+    let authority = json!({"name": name.as_str(), "calls": &calls});
+    let rights = calls.into_iter().collect();
+    let approval = Approval::Never;
+    Ok(Composite { kind: CompositeKind::Pipeline, name, interface: interface.into(), authority, rights, approval })
 }
 
 /// What a step waits for stands before it, so no circle can be written.

@@ -138,6 +138,10 @@ pub struct Composite {
     pub interface: Value,
     /// What it may touch, its part of the bundle's authority.
     pub authority: Value,
+    /// The same one by one: tokens of an agent, members of a team, calls of a pipeline.
+    pub rights: Vec<String>,
+    /// Whether a person is asked before an agent runs.
+    pub approval: Approval,
 }
 
 /// What sort of composite.

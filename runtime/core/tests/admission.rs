@@ -5,7 +5,9 @@
 use aria_core::admission::{Admission, Known, Offer, Refusal, admit};
 use aria_core::authority::{Change, Touch, Way, diff};
 use aria_core::signer::Signer;
-use aria_core::{Annotations, Approval, Digest, Manifest, Name, Publisher, Tool, ToolLimits, Verdict};
+use aria_core::{
+    Annotations, Approval, Composite, CompositeKind, Digest, Manifest, Name, Publisher, Tool, ToolLimits, Verdict,
+};
 use aria_types::{ErrorKind, ResourceToken};
 use proptest::prelude::*;
 use semver::{Version, VersionReq};
@@ -281,6 +283,29 @@ fn wider(older: &Manifest, newer: &Manifest) -> bool {
 fn rights(changes: &[Change], way: Way) -> Vec<(Name, Touch)> {
     let is_right = |change: &&Change| change.way == way && !matches!(change.touch, Touch::Approval(_));
     changes.iter().filter(is_right).map(|change| (change.tool.clone(), change.touch.clone())).collect()
+}
+
+#[test]
+fn a_right_of_an_agent_is_a_right() {
+    let with = |rights: &[&str], approval| {
+        let name = Name::parse("desk").expect("name");
+        let rights = rights.iter().map(|right| (*right).to_owned()).collect();
+        let (interface, authority) = (serde_json::Value::Null, serde_json::Value::Null);
+        let agent = Composite { kind: CompositeKind::Agent, name, interface, authority, rights, approval };
+        Manifest { composites: vec![agent], ..manifest("1.0.0", vec![]) }
+    };
+    let narrow = with(&["kv:orders:ro"], Approval::Always);
+    assert!(wider(&manifest("1.0.0", vec![]), &narrow));
+    assert!(wider(&narrow, &with(&["kv:orders:rw"], Approval::Always)));
+    assert!(wider(&narrow, &with(&["kv:orders:ro", "agent shop.clerk"], Approval::Always)));
+    assert!(wider(&narrow, &with(&["kv:orders:ro"], Approval::Never)));
+    assert!(!wider(&with(&["kv:orders:rw"], Approval::Never), &narrow));
+}
+
+#[test]
+fn machine_code_taken_back_is_wider() {
+    let with = |jit| manifest("1.0.0", vec![Tool { jit, ..tool("a", &[]) }]);
+    assert!(wider(&with(false), &with(true)) && !wider(&with(true), &with(false)));
 }
 
 proptest! {
