@@ -66,9 +66,10 @@ fn agent(at: &mut Fields) -> Result<Composite, BundleError> {
     memory.optional_integer("ttlMs", 1, TIMEOUT_MS_MAX)?;
     memory.end()?;
     budget(at)?;
-    let approval = manifest::approval(at)?.as_str();
+    let approval = manifest::approval(at)?;
+    let rights = tokens.iter().cloned().chain(tools.iter().map(|tool| format!("tool:{tool}"))).collect();
     let authority =
-        json!({"name": name.as_str(), "tools": sorted(tools), "tokens": sorted(tokens), "approval": approval});
+        json!({"name": name.as_str(), "tools": sorted(tools), "tokens": sorted(tokens), "approval": approval.as_str()});
     Ok(Composite { kind: CompositeKind::Agent, name, interface: interface.into(), authority, rights, approval })
 }
 
