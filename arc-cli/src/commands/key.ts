@@ -106,7 +106,7 @@ const revoke = command({
   examples: ["arc key revoke default", "arc key revoke sha256:3fb1… --yes"],
   async run({ key: text, yes, context: device }, whole) {
     const { ui, env, signal } = whole;
-    const keyId = text.startsWith("sha256:") ? sha256Digest(text) : (await findKey(configDir(env), text))?.keyId;
+    const keyId = text.startsWith("sha256:") ? givenKeyId(text) : (await findKey(configDir(env), text))?.keyId;
     if (keyId === undefined) return void (await requireKey(configDir(env), text));
     const { CALL_TIMEOUT_MS, signerJson, withDevice } = await client();
     await withDevice(device, whole, "revoke a key", async (on, chosen) => {
@@ -141,4 +141,12 @@ async function publicKeyIn(path: string, shown: string) {
     throw new UserError("ARC2072", `${shown} holds no public key in PEM`, { cause });
   }
   throw new UserError("ARC2072", `${shown} holds a key that is not Ed25519`);
+}
+
+function givenKeyId(text: string): string {
+  try {
+    return sha256Digest(text);
+  } catch (error) {
+    throw new UserError("ARC2007", `KEY ${(error as Error).message}`, { exit: Exit.usage });
+  }
 }

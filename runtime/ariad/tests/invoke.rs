@@ -105,7 +105,7 @@ async fn agents_teams_and_pipelines_are_installed_and_not_run() {
             manifest[kind] = declared[kind].clone();
         }
     });
-    client.upload(&parts.bytes()).await.unwrap();
+    client.upload(&support::sign(&parts, &[1])).await.unwrap();
     for name in ["shop.desk", "shop.crew", "shop.nightly"] {
         let status = client.invoke(name, r#"{"task":"x"}"#).await.unwrap_err();
         assert_eq!(refusal(&status), (Code::Unimplemented, "KIND_NOT_BUILT".to_owned()), "{name}");
