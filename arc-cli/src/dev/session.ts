@@ -76,7 +76,10 @@ export class DevSession {
         return;
       }
       if (before?.essence !== made.essence) {
-        await this.#workshop.swap(await this.#connected(), made, this.#context);
+        const device = await this.#connected();
+        await this.#workshop.swap(device, made, this.#context).catch(async (error: unknown) => {
+          throw await this.#lost(error, `upload ${made.name}@${made.version}`);
+        });
         this.#there = made;
       }
       this.#good(made, before, performance.now() - start);
@@ -86,14 +89,17 @@ export class DevSession {
     }
   }
 
-  /** An interrupt may have cut the connection in the middle of a step, so another is opened where needed. */
+  /** An interrupt in the middle of a step, or a long silence, may have cut the connection; then one more is opened. */
   async #leave(): Promise<string[]> {
+    const removed = this.#device === undefined ? [] : await this.#workshop.leave(this.#device);
+    if (!this.#workshop.present) return removed;
     try {
-      this.#device ??= await this.#reopen({ ...this.#context, signal: AbortSignal.timeout(CALL_TIMEOUT_MS) });
-      return await this.#workshop.leave(this.#device);
+      this.#device?.close();
+      this.#device = await this.#reopen({ ...this.#context, signal: AbortSignal.timeout(CALL_TIMEOUT_MS) });
+      return [...removed, ...(await this.#workshop.leave(this.#device))];
     } catch {
       // Gone for good: the next start of arc dev removes what is left.
-      return [];
+      return removed;
     }
   }
 
@@ -120,8 +126,8 @@ export class DevSession {
   /** The connection is not used again: the next step opens another. */
   async #lost(error: unknown, doing: string): Promise<unknown> {
     const device = this.#device;
-    this.#device = undefined;
     if (error instanceof UserError || device === undefined) return error;
+    this.#device = undefined;
     const explained = await device.explain(error, doing);
     device.close();
     return explained;

@@ -312,12 +312,16 @@ export class FakeDevice {
   #bundle(bundle: Installed): unknown {
     const { name, version, digest, tools, bytes, manifest } = bundle;
     const digests = manifest === undefined ? { interfaceDigest: "sha256:1", authorityDigest: "sha256:2" } : { interfaceDigest: interfaceDigest(manifest), authorityDigest: authorityDigest(manifest) };
-    return { name, version, digest, ...digests, sizeBytes: BigInt(bytes), installedAt: "2026-11-20T10:00:00Z", tools, description: "", active: this.#find({ name, version: "" }) === bundle };
+    return { name, version, digest, ...digests, sizeBytes: BigInt(bytes), installedAt: "2026-11-20T10:00:00Z", tools, description: "", active: this.#newest(name) === bundle };
+  }
+
+  #newest(name: string): Installed | undefined {
+    return this.installed.filter((bundle) => bundle.name === name).sort((a, b) => Bun.semver.order(b.version, a.version))[0];
   }
 
   #find(request: unknown): Installed {
     const { name, version } = request as { name: string; version: string };
-    const found = [...this.installed].sort((a, b) => Bun.semver.order(b.version, a.version)).find((bundle) => bundle.name === name && (version === "" || bundle.version === version));
+    const found = version === "" ? this.#newest(name) : this.installed.find((bundle) => bundle.name === name && bundle.version === version);
     if (found === undefined) throw new Refusal(status.NOT_FOUND, "BUNDLE_UNKNOWN", `no bundle ${name}`);
     return found;
   }
