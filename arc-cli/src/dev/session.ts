@@ -77,7 +77,7 @@ export class DevSession {
       }
       if (before?.essence !== made.essence) {
         const device = await this.#connected();
-        await this.#workshop.swap(device, made, this.#context).catch(async (error: unknown) => {
+        await this.#workshop.swap(device, made, this.#place?.local === true, this.#context).catch(async (error: unknown) => {
           throw await this.#lost(error, `upload ${made.name}@${made.version}`);
         });
         this.#there = made;

@@ -75,12 +75,13 @@ export class Workshop {
   }
 
   /** Installs what was made, then removes the versions of before; calls that run keep theirs until they end. */
-  async swap(device: Device, { built, root, version }: Made, context: Context): Promise<void> {
+  async swap(device: Device, { built, root, version }: Made, local: boolean, context: Context): Promise<void> {
     const bytes = this.#signer === undefined ? built.bytes : signBundle(built.bytes, this.#signer.privatePem);
     const before = [...this.#ours];
     // From here on it may be there, also when the upload is cut off before its answer.
     this.#ours.add(version);
-    await upload(device, root, bytes, built.authorityDigest, context);
+    // What an author saves may touch more on a device of its own; elsewhere that waits for `arc upload --accept-authority`.
+    await upload(device, root, bytes, local ? built.authorityDigest : "", context);
     await this.#remove(device, before, context.signal);
   }
 
@@ -106,7 +107,6 @@ export class Workshop {
   }
 }
 
-/** Who saves a project under `arc dev` means what it may touch; every widening is shown. */
 async function upload(device: Device, root: string, bytes: Uint8Array, acceptAuthority: string, context: Context): Promise<void> {
   mkdirSync(join(root, ".arc"), { recursive: true });
   const path = join(root, `.arc/dev.${process.pid}.aria`);

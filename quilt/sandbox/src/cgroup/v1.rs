@@ -67,7 +67,9 @@ impl Homes {
             None => super::kill_listed(&self.memory.join(leaf).join("cgroup.procs")),
         };
         // What has used up its share of the processor could not even end before the next period.
-        let _ = write(&self.cpu.join(leaf).join("cpu.cfs_quota_us"), "-1");
+        if killed.is_ok() {
+            let _ = write(&self.cpu.join(leaf).join("cpu.cfs_quota_us"), "-1");
+        }
         killed
     }
 }

@@ -103,7 +103,9 @@ impl Cgroup for V2 {
         let killed =
             if file.exists() { write(&file, "1") } else { super::kill_listed(&self.file(leaf, "cgroup.procs")) };
         // What has used up its share of the processor could not even end before the next period.
-        let _ = write(&self.file(leaf, "cpu.max"), &format!("max {PERIOD_US}"));
+        if killed.is_ok() {
+            let _ = write(&self.file(leaf, "cpu.max"), &format!("max {PERIOD_US}"));
+        }
         killed
     }
 
